@@ -1,0 +1,1 @@
+"""Haystack components that generate answers with a robustness certificate."""

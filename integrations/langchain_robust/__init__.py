@@ -1,0 +1,1 @@
+"""LangChain runnables, compressors and retrievers with a robustness certificate."""

@@ -1,0 +1,7 @@
+"""Robust components for retrieval-augmented applications, with certificates that hold."""
+
+from robust_components.certificate import Certificate
+from robust_components.rag.generator import RobustRAGGenerator
+
+__all__ = ["Certificate", "RobustRAGGenerator"]
+__version__ = "0.1.0"

@@ -1,0 +1,274 @@
+"""RobustRAGGenerator: answers from isolated passages, with a certificate on every answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from robust_components.certificate import Certificate
+from robust_components.models.protocols import PassageReader, Reading
+from robust_components.rag.aggregators import Aggregator, Outcome, make_aggregator
+from robust_components.rag.passages import Passage, PassageResult, prepare
+from robust_components.rag.plan import Plan, ReadRequest, drive, drive_async
+from robust_components.rag.prompting import PromptReader
+from robust_components.rag.result import RAGResult
+from robust_components.rag.scenarios import PassageList
+from robust_components.threats import PassageInjection, PassageModification, positive_integer
+
+ABSTENTION = "I don't know"
+
+
+class RobustRAGGenerator:
+    """Answers a question from retrieved passages so that few hostile sources cannot steer it.
+
+    Every passage is read alone; the responses are aggregated by source. :meth:`run` attaches an
+    ``observed`` certificate: if at most ``radius`` of the sources at hand are hostile, the answer
+    equals the one the clean passages would have given. It is deterministic, needs no gold answer,
+    and says nothing about whether that answer is right. Where it cannot be shown, ``certified`` is
+    false and ``reason`` says why.
+
+    Source: Xiang et al. 2024 (arXiv 2405.15556), sections 3 and 4, with corrected certificates.
+
+    Args:
+        model: a :class:`~robust_components.models.protocols.PassageReader`, or a ``TextGenerator``
+            that is prompted with each passage; the embedded reader when ``None``.
+        aggregation: ``"voting"`` (one vote a source) or ``"keyword"`` (Algorithm 1).
+        corruption_size: number of hostile sources k' a certificate must withstand, at least 1.
+        top_k: length at which the retriever cuts its list; further passages are not read. ``None``
+            takes the list given as full.
+        alpha: keyword threshold as a share of responding sources, in (0, 1].
+        beta: keyword threshold as a number of sources, at least 1.
+        keyword_extractor: turns a response into keywords; spaCy when ``None``.
+        max_optional_keywords: more keywords within an attacker's reach than this: not certified.
+        max_final_calls: more distinct keyword sets than this: not certified.
+        choices: the closed set of answers voted on; ``None`` leaves it open.
+        on_uncertified: ``"answer"``, or ``"abstain"`` to withhold answers that are not certified
+            for ``corruption_size``.
+        abstention: text returned in place of an answer.
+
+    Raises:
+        ValueError: a value outside its range; the message names it.
+        TypeError: a value of the wrong type.
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        aggregation: str = "voting",
+        corruption_size: int = 1,
+        *,
+        top_k: int | None = None,
+        alpha: float | str = 0.3,
+        beta: float | str = 3,
+        keyword_extractor: Any = None,
+        max_optional_keywords: int = 12,
+        max_final_calls: int = 256,
+        choices: Sequence[str] | None = None,
+        on_uncertified: str = "answer",
+        abstention: str = ABSTENTION,
+    ) -> None:
+        if on_uncertified not in ("answer", "abstain"):
+            raise ValueError(
+                f"on_uncertified must be 'answer' or 'abstain', got {on_uncertified!r}; choose one"
+            )
+        self.corruption_size = positive_integer("corruption_size", corruption_size)
+        self.top_k = None if top_k is None else positive_integer("top_k", top_k)
+        self.aggregation = aggregation
+        self.on_uncertified = on_uncertified
+        self.abstention = abstention
+        self.aggregator: Aggregator = make_aggregator(
+            aggregation,
+            alpha=alpha,
+            beta=beta,
+            keyword_extractor=keyword_extractor,
+            max_optional_keywords=positive_integer("max_optional_keywords", max_optional_keywords, 0),
+            max_final_calls=positive_integer("max_final_calls", max_final_calls),
+            choices=choices,
+        )
+        self.model = None if model is None else as_reader(model)
+
+    def load(self) -> None:
+        """Load what is loaded lazily: the embedded reader and the keyword extractor."""
+        if self.model is None:
+            from robust_components.models import load_reader
+
+            self.model = load_reader()
+        self.aggregator.load()
+
+    def run(
+        self, query: str, passages: Sequence[str | Passage], *, model: Any = None
+    ) -> RAGResult:
+        """Answer ``query`` from ``passages``, with an ``observed`` certificate.
+
+        Args:
+            query: the question; trusted.
+            passages: texts, or :class:`Passage` objects that name their source; best rank first.
+            model: used instead of the configured model for this call.
+
+        Raises:
+            ValueError: the query is empty.
+            TypeError: the query or a passage is no text.
+        """
+        return drive(self.plan(query, passages), self._reader(model))
+
+    async def run_async(
+        self, query: str, passages: Sequence[str | Passage], *, model: Any = None
+    ) -> RAGResult:
+        """:meth:`run` without blocking the event loop."""
+        return await drive_async(self.plan(query, passages), self._reader(model))
+
+    def certify(
+        self,
+        query: str,
+        passages: Sequence[str | Passage],
+        threat: PassageInjection | PassageModification | None = None,
+        *,
+        gold: Sequence[str] | None = None,
+        model: Any = None,
+    ) -> Certificate:
+        """Certify, before any attack, that no attack within ``threat`` changes the answer.
+
+        Takes ``passages`` to be clean. With ``gold`` answers, ``evidence["tau"]`` is the smallest
+        value over all reachable answers of "a gold answer occurs in it" (paper, Definition 1).
+
+        Args:
+            threat: defaults to ``PassageInjection(corruption_size)``.
+            gold: correct answers, for evaluation.
+        """
+        chosen = PassageInjection(self.corruption_size) if threat is None else threat
+        if not isinstance(chosen, (PassageInjection, PassageModification)):
+            raise TypeError(
+                f"threat must be PassageInjection or PassageModification, got {chosen!r}; "
+                "build one from robust_components.threats"
+            )
+        if isinstance(gold, str):
+            gold = [gold]
+        plan = self.certify_plan(query, passages, chosen, gold)
+        return drive(plan, self._reader(model))
+
+    def _reader(self, model: Any) -> PassageReader:
+        self.load() if model is None else self.aggregator.load()
+        return self.model if model is None else as_reader(model)  # type: ignore[return-value]
+
+    def plan(self, query: str, passages: Sequence[str | Passage]) -> Plan[RAGResult]:
+        """The model calls of :meth:`run`, for drivers of your own (see ``rag.plan``)."""
+        began = time.perf_counter()
+        results, isolated = yield from self._isolate(query, passages)
+        threat = PassageModification(self.corruption_size)
+        outcome = yield from self.aggregator.certify(query, isolated, threat, "observed")
+        certificate = self._certificate(outcome, isolated, threat, "observed", began)
+        withheld = self.on_uncertified == "abstain" and not certificate.certified
+        answer = None if withheld else outcome.answer
+        votes = iter(outcome.votes)
+        return RAGResult(
+            answer=self.abstention if answer is None else answer,
+            abstained=answer is None,
+            certificate=certificate,
+            passages=tuple(
+                result if result.unused else _with_vote(result, next(votes)) for result in results
+            ),
+            keywords=outcome.keywords,
+        )
+
+    def certify_plan(
+        self,
+        query: str,
+        passages: Sequence[str | Passage],
+        threat: PassageInjection | PassageModification,
+        gold: Sequence[str] | None,
+    ) -> Plan[Certificate]:
+        """The model calls of :meth:`certify`."""
+        began = time.perf_counter()
+        _, isolated = yield from self._isolate(query, passages)
+        outcome = yield from self.aggregator.certify(query, isolated, threat, "pre_attack", gold)
+        return self._certificate(outcome, isolated, threat, "pre_attack", began)
+
+    def _isolate(
+        self, query: str, passages: Sequence[str | Passage]
+    ) -> Plan[tuple[list[PassageResult], Isolated]]:
+        if not isinstance(query, str):
+            raise TypeError(f"query must be text, got {type(query).__name__}; pass a string")
+        if not query.strip():
+            raise ValueError(f"query must not be empty, got {query!r}; pass the question")
+        results = prepare(passages, self.top_k)
+        used = [i for i, result in enumerate(results) if result.unused is None]
+        readings: list[Reading] = []
+        if used:
+            request = ReadRequest(query, tuple(results[i].text for i in used))
+            readings = yield request
+        for i, reading in zip(used, readings, strict=True):
+            results[i] = results[i].with_reading(reading)
+        listed = PassageList(
+            sources=tuple(results[i].source for i in used),
+            failed=tuple(reading.failure is not None for reading in readings),
+            top_k=len(used) if self.top_k is None else self.top_k,
+        )
+        return results, Isolated(listed, tuple(readings))
+
+    def _certificate(
+        self,
+        outcome: Outcome,
+        isolated: Isolated,
+        threat: PassageInjection | PassageModification,
+        statement: str,
+        began: float,
+    ) -> Certificate:
+        from robust_components.rag.wording import assumptions, claim
+
+        certified = outcome.radius >= threat.budget
+        tokens = sum(reading.tokens for reading in (*isolated.readings, *outcome.extra_readings))
+        return Certificate(
+            claim=claim(outcome.answer, outcome.radius, threat, statement, isolated.passages),
+            certified=certified,
+            guarantee="deterministic",
+            threat=threat.to_dict(),
+            statement=statement,
+            radius=outcome.radius,
+            method=self.aggregation,
+            parameters={"top_k": isolated.passages.top_k, **self.aggregator.parameters()},
+            evidence=outcome.evidence,
+            assumptions=assumptions(isolated.passages, threat, statement, self.aggregation),
+            reason=None if certified else outcome.reason,
+            model=self._model_card,
+            cost={
+                "model_passes": len(isolated.readings) + len(outcome.extra_readings),
+                "tokens": tokens,
+                "seconds": round(time.perf_counter() - began, 4),
+            },
+        )
+
+    @property
+    def _model_card(self) -> dict[str, Any]:
+        if self.model is None:
+            return {"name": "given per call", "fingerprint": "unknown"}
+        return {"name": self.model.name, "fingerprint": self.model.fingerprint}
+
+
+@dataclass(frozen=True)
+class Isolated:
+    """The list that was read, and one reading for each of its passages."""
+
+    passages: PassageList
+    readings: tuple[Reading, ...]
+
+
+def as_reader(model: Any) -> PassageReader:
+    """Accept a passage reader as it is, and prompt a text generator.
+
+    Raises:
+        TypeError: the model offers neither ``read`` and ``combine`` nor ``generate``.
+    """
+    if hasattr(model, "read") and hasattr(model, "combine"):
+        return model  # type: ignore[no-any-return]
+    if hasattr(model, "generate"):
+        return PromptReader(model, name=getattr(model, "name", None))
+    raise TypeError(
+        f"model must offer read() and combine(), or generate(prompts), got {type(model).__name__}; "
+        "see robust_components.models.protocols"
+    )
+
+
+def _with_vote(result: PassageResult, vote: tuple[str | None, bool | None]) -> PassageResult:
+    return replace(result, vote=vote[0], supports=vote[1])

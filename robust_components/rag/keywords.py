@@ -1,0 +1,100 @@
+"""Keywords of a response: content words and the phrases between stop words (paper, section 3.1)."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, Protocol, runtime_checkable
+
+from robust_components.rag.normalise import normalise_answer
+
+_FUNCTION_WORDS = frozenset({"ADP", "AUX", "CCONJ", "DET", "INTJ", "PART", "PRON", "SCONJ"})
+
+
+@runtime_checkable
+class KeywordExtractor(Protocol):
+    """Turns one response into its set of keywords, reading that response alone."""
+
+    def extract(self, text: str) -> frozenset[str]: ...
+
+
+class SpacyKeywords:
+    """Lower-cased lemmas of the content words, and each run of two or more of them as a phrase.
+
+    Uses the trained pipeline ``pipeline`` when it is installed; otherwise a blank English pipeline
+    with lookup lemmas, splitting at stop words. A response of stop words alone is its own keyword.
+
+    Args:
+        pipeline: name of a spaCy pipeline package.
+        phrases: also return runs of content words.
+        max_characters: longer responses are cut, so that one response cannot exhaust memory.
+    """
+
+    def __init__(
+        self, pipeline: str = "en_core_web_sm", *, phrases: bool = True, max_characters: int = 20_000
+    ) -> None:
+        self.pipeline = pipeline
+        self.phrases = phrases
+        self.max_characters = max_characters
+        self._nlp: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def description(self) -> str:
+        self.load()
+        return str(self._nlp.meta.get("name") or "blank") + " " + str(self._nlp.meta["lang"])
+
+    def load(self) -> None:
+        """Load the pipeline; called by the first :meth:`extract`.
+
+        Raises:
+            ImportError: spaCy is not installed.
+        """
+        with self._lock:
+            if self._nlp is not None:
+                return
+            if importlib.util.find_spec("spacy") is None:
+                raise ImportError(
+                    "keyword aggregation needs spaCy to extract keywords; install "
+                    "'robust-components[spacy]' or pass keyword_extractor="
+                )
+            import spacy
+
+            if spacy.util.is_package(self.pipeline):
+                self._nlp = spacy.load(self.pipeline, exclude=["ner"])
+                return
+            nlp = spacy.blank("en")
+            if importlib.util.find_spec("spacy_lookups_data") is not None:
+                nlp.add_pipe("lemmatizer", config={"mode": "lookup"})
+                nlp.initialize()
+            self._nlp = nlp
+
+    def extract(self, text: str) -> frozenset[str]:
+        self.load()
+        document = self._nlp(text[: self.max_characters])
+        found = set()
+        for run in _content_runs(document):
+            found.update((token.lemma_ or token.text).lower() for token in run)
+            if self.phrases and len(run) > 1:
+                found.add(" ".join(document[run[0].i : run[-1].i + 1].text.lower().split()))
+        if not found and text.strip():
+            found.add(normalise_answer(text[: self.max_characters]))
+        return frozenset(found)
+
+
+def _is_content(token: Any) -> bool:
+    if token.is_space or token.is_punct:
+        return False
+    if token.like_num:
+        return True
+    if token.is_stop:
+        return False
+    return token.pos_ not in _FUNCTION_WORDS
+
+
+def _content_runs(document: Sequence[Any]) -> Iterator[list[Any]]:
+    for content, tokens in groupby(document, key=_is_content):
+        if content:
+            yield list(tokens)

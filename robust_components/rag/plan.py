@@ -1,0 +1,123 @@
+"""Model calls as data: the algorithm asks, a driver answers, synchronously or not.
+
+The algorithm is a Python generator that yields requests and receives readings. One algorithm then
+serves blocking models, asynchronous models and framework callbacks alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from robust_components.models.protocols import PassageReader, Reading
+from robust_components.rag.normalise import is_abstention
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """Read each passage alone."""
+
+    query: str
+    passages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CombineRequest:
+    """Answer from each keyword set."""
+
+    query: str
+    keyword_sets: tuple[tuple[str, ...], ...]
+
+
+Plan = Generator[ReadRequest | CombineRequest, list[Reading], Result]
+
+
+def drive(plan: Plan[Result], reader: PassageReader) -> Result:
+    """Run a plan with a blocking reader."""
+    try:
+        request = next(plan)
+        while True:
+            request = plan.send(list(map(sound_reading, _answer(request, reader))))
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+async def drive_async(plan: Plan[Result], reader: Any) -> Result:
+    """Run a plan with a reader that may offer ``read_async`` and ``combine_async``."""
+    try:
+        request = next(plan)
+        while True:
+            readings = await _answer_async(request, reader)
+            request = plan.send(list(map(sound_reading, readings)))
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+def _answer(request: ReadRequest | CombineRequest, reader: PassageReader) -> list[Reading]:
+    if isinstance(request, ReadRequest):
+        return _read(reader, request)
+    if hasattr(reader, "combine_many"):
+        return list(reader.combine_many(request.query, request.keyword_sets))
+    return [_combine(reader, request.query, keywords) for keywords in request.keyword_sets]
+
+
+async def _answer_async(request: ReadRequest | CombineRequest, reader: Any) -> list[Reading]:
+    if isinstance(request, ReadRequest) and hasattr(reader, "read_async"):
+        return list(await reader.read_async(request.query, request.passages))
+    if isinstance(request, CombineRequest) and hasattr(reader, "combine_many_async"):
+        return list(await reader.combine_many_async(request.query, request.keyword_sets))
+    return await asyncio.to_thread(_answer, request, reader)
+
+
+def _read(reader: PassageReader, request: ReadRequest) -> list[Reading]:
+    """Read all passages in one call; if that raises, one by one, so that one row fails alone."""
+    try:
+        readings = list(reader.read(request.query, request.passages))
+        if len(readings) == len(request.passages):
+            return readings
+    except Exception:  # whatever one passage did must not take the others along
+        readings = []
+    return [_read_alone(reader, request.query, passage) for passage in request.passages]
+
+
+def _read_alone(reader: PassageReader, query: str, passage: str) -> Reading:
+    try:
+        (reading,) = reader.read(query, [passage])
+    except Exception as error:  # counted as hostile and named in the certificate
+        return failed_reading(error)
+    return reading
+
+
+def _combine(reader: PassageReader, query: str, keywords: Sequence[str]) -> Reading:
+    try:
+        return reader.combine(query, keywords)
+    except Exception as error:  # no answer, hence no certificate
+        return failed_reading(error)
+
+
+def failed_reading(error: BaseException) -> Reading:
+    """A reading for a call that raised."""
+    return Reading(None, failure=f"{type(error).__name__}: {error}"[:200])
+
+
+def sound_reading(reading: Any) -> Reading:
+    """Turn everything that is no usable response into a failed reading, which counts as hostile."""
+    if not isinstance(reading, Reading):
+        return Reading(None, failure=f"the model returned {type(reading).__name__}, not a Reading")
+    if reading.failure is not None:
+        return replace(reading, answer=None)
+    probability = reading.probability
+    if probability is not None and not 0.0 <= probability <= 1.0 + 1e-6:
+        return replace(reading, answer=None, probability=None, failure=f"probability {probability}")
+    if reading.answer is None:
+        return reading
+    if not isinstance(reading.answer, str):
+        kind = type(reading.answer).__name__
+        return replace(reading, answer=None, failure=f"the answer is {kind}, not text")
+    if not reading.answer.strip():
+        return replace(reading, answer=None, failure="the answer is empty")
+    return replace(reading, answer=None) if is_abstention(reading.answer) else reading

@@ -1,0 +1,126 @@
+"""Prompts for models that complete text: one passage at a time, then the keywords."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from robust_components.models.protocols import Reading, TextGenerator
+from robust_components.rag.normalise import is_abstention
+
+ISOLATED_PROMPT = """\
+Context information is below.
+---------------------
+{passage}
+---------------------
+Given the context information and no prior knowledge, answer the question with only keywords.
+If the context does not answer the question, just say "I don't know".
+Question: {query}
+Answer:"""
+
+KEYWORD_PROMPT = """\
+Several sources were asked a question independently. Keywords that enough of them agree on:
+{keywords}
+Answer the question from these keywords alone, as briefly as possible. If they do not answer it,
+just say "I don't know".
+Question: {query}
+Answer:"""
+
+
+class PromptReader:
+    """Reads passages with a :class:`TextGenerator` by prompting it with each one alone.
+
+    Args:
+        generator: completes prompts; greedy decoding, or certificates do not hold.
+        name: model name for certificates.
+        fingerprint: identity of the weights or the provider's version, for certificates.
+        isolated_prompt: template with ``{passage}`` and ``{query}``.
+        keyword_prompt: template with ``{keywords}`` and ``{query}``.
+        max_passage_characters: longer passages are cut and flagged.
+    """
+
+    def __init__(
+        self,
+        generator: TextGenerator,
+        *,
+        name: str | None = None,
+        fingerprint: str = "unknown",
+        isolated_prompt: str = ISOLATED_PROMPT,
+        keyword_prompt: str = KEYWORD_PROMPT,
+        max_passage_characters: int = 12_000,
+    ) -> None:
+        self.generator = generator
+        self.name = name or type(generator).__name__
+        self.fingerprint = fingerprint
+        self.isolated_prompt = isolated_prompt
+        self.keyword_prompt = keyword_prompt
+        self.max_passage_characters = max_passage_characters
+
+    def read_prompts(self, query: str, passages: Sequence[str]) -> list[str]:
+        """One prompt a passage."""
+        limit = self.max_passage_characters
+        return [
+            _fill(self.isolated_prompt, passage=passage[:limit], query=query)
+            for passage in passages
+        ]
+
+    def combine_prompt(self, query: str, keywords: Sequence[str]) -> str:
+        return _fill(self.keyword_prompt, keywords=", ".join(keywords), query=query)
+
+    def to_reading(self, response: Any, *, truncated: bool = False) -> Reading:
+        """Turn a completion, or the exception that took its place, into a reading."""
+        if isinstance(response, BaseException):
+            failure = f"{type(response).__name__}: {response}"[:200]
+            return Reading(None, failure=failure, truncated=truncated)
+        if not isinstance(response, str):
+            kind = type(response).__name__
+            return Reading(None, failure=f"the model returned {kind}, not text", truncated=truncated)
+        text = response.strip()
+        if not text:
+            return Reading(None, failure="the model returned an empty response", truncated=truncated)
+        return Reading(None if is_abstention(text) else text, truncated=truncated)
+
+    def read(self, query: str, passages: Sequence[str]) -> list[Reading]:
+        return self.readings(passages, self.generator.generate(self.read_prompts(query, passages)))
+
+    async def read_async(self, query: str, passages: Sequence[str]) -> list[Reading]:
+        prompts = self.read_prompts(query, passages)
+        return self.readings(passages, await self._generate_async(prompts))
+
+    def readings(self, passages: Sequence[str], responses: Sequence[Any]) -> list[Reading]:
+        """Pair responses with passages, in order."""
+        limit = self.max_passage_characters
+        return [
+            self.to_reading(response, truncated=len(passage) > limit)
+            for passage, response in zip(passages, responses, strict=True)
+        ]
+
+    def combine(self, query: str, keywords: Sequence[str]) -> Reading:
+        return self.combine_many(query, [keywords])[0]
+
+    def combine_many(self, query: str, keyword_sets: Sequence[Sequence[str]]) -> list[Reading]:
+        """One reading for each keyword set."""
+        prompts = [self.combine_prompt(query, keywords) for keywords in keyword_sets]
+        return [self.to_reading(response) for response in self.generator.generate(prompts)]
+
+    async def combine_many_async(
+        self, query: str, keyword_sets: Sequence[Sequence[str]]
+    ) -> list[Reading]:
+        prompts = [self.combine_prompt(query, keywords) for keywords in keyword_sets]
+        return [self.to_reading(response) for response in await self._generate_async(prompts)]
+
+    async def _generate_async(self, prompts: list[str]) -> Sequence[Any]:
+        if hasattr(self.generator, "generate_async"):
+            return await self.generator.generate_async(prompts)  # type: ignore[no-any-return]
+        return await asyncio.to_thread(self.generator.generate, prompts)
+
+
+def _fill(template: str, **values: str) -> str:
+    """Fill named places once; braces inside the values stay as they are."""
+    pieces = template.split("{")
+    filled = [pieces[0]]
+    for piece in pieces[1:]:
+        name, brace, rest = piece.partition("}")
+        filled.append(values[name] + rest if brace and name in values else "{" + piece)
+    return "".join(filled)

@@ -1,0 +1,60 @@
+"""What a robust generator returns, and the questions one can ask it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from robust_components.certificate import Certificate
+from robust_components.rag.passages import PassageResult
+
+
+@dataclass(frozen=True)
+class TokenResult:
+    """One emitted token and the largest number of hostile sources that could not change it."""
+
+    text: str
+    certified_k: int
+
+
+@dataclass(frozen=True)
+class RAGResult:
+    """An answer with its certificate and what each passage contributed.
+
+    Attributes:
+        answer: the answer, or the abstention text.
+        abstained: no answer is given (nobody knew, or it was withheld as uncertified).
+        certificate: an ``observed`` certificate of the aggregated answer.
+        passages: one entry a passage given, in order.
+        tokens: emitted tokens with their certified budgets (decoding only).
+        keywords: the keywords enough sources agree on (keyword aggregation only).
+    """
+
+    answer: str
+    abstained: bool
+    certificate: Certificate
+    passages: tuple[PassageResult, ...]
+    tokens: tuple[TokenResult, ...] = ()
+    keywords: tuple[str, ...] = ()
+
+    def supporting(self) -> tuple[PassageResult, ...]:
+        """Passages whose source supports the aggregated answer."""
+        return tuple(p for p in self.passages if p.supports)
+
+    def opposing(self) -> tuple[PassageResult, ...]:
+        """Passages whose source voted for something else."""
+        return tuple(p for p in self.passages if p.supports is False)
+
+    def sources(self) -> tuple[str, ...]:
+        """Distinct sources that support the answer, best rank first."""
+        return tuple(dict.fromkeys(p.source for p in self.supporting()))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "answer": self.answer,
+            "abstained": self.abstained,
+            "certificate": self.certificate.to_dict(),
+            "passages": [asdict(p) for p in self.passages],
+            "tokens": [asdict(t) for t in self.tokens],
+            "keywords": list(self.keywords),
+        }

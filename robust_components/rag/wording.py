@@ -1,0 +1,68 @@
+"""The sentences of a RAG certificate: one place, so that no claim outgrows its proof."""
+
+from __future__ import annotations
+
+from robust_components.rag.normalise import NORMALISER
+from robust_components.rag.scenarios import PassageList
+from robust_components.threats import PassageInjection, PassageModification
+
+DETERMINISTIC_MODEL = "The model gives the same response to the same prompt."
+ONE_PARTY = "Passages with one source id come from one party, and each hostile party is one source."
+POINTWISE = "The retriever scores each passage alone, so injected passages move no clean one."
+NEW_SOURCES = "A passage that takes a freed slot belongs to a source not otherwise in the list."
+
+
+def claim(
+    answer: str | None,
+    radius: int,
+    threat: PassageInjection | PassageModification,
+    statement: str,
+    passages: PassageList,
+) -> str:
+    """The claim in one sentence, at the largest budget that holds."""
+    said = f"the answer {answer!r}" if answer is not None else "the abstention"
+    if radius == 0:
+        return f"Nothing is guaranteed about {said}: one hostile source could change it."
+    sources = "1 source" if radius == 1 else f"{radius} sources"
+    failed = len(passages.failed_sources)
+    counting = f" (counting the {failed} that failed)" if failed else ""
+    if statement == "observed":
+        return (
+            f"{said[0].upper()}{said[1:]} is what the clean passages would have given, "
+            f"if at most {radius} of these {len(passages.slots)} sources{counting} "
+            f"{'is' if radius == 1 else 'are'} hostile."
+        )
+    done = (
+        f"whatever passages of up to {sources} are injected into this clean list"
+        if isinstance(threat, PassageInjection)
+        else f"whatever the passages of up to {sources} of this clean list are rewritten to"
+    )
+    return f"{done[0].upper()}{done[1:]}{counting}, {said} stays."
+
+
+def assumptions(
+    passages: PassageList,
+    threat: PassageInjection | PassageModification,
+    statement: str,
+    aggregation: str,
+) -> tuple[str, ...]:
+    """Everything the claim rests on besides the evidence."""
+    sentences = [DETERMINISTIC_MODEL, ONE_PARTY, f"Answers are compared after: {NORMALISER}."]
+    if aggregation != "voting" and not isinstance(threat, PassageInjection):
+        sentences.append(NEW_SOURCES)
+    if isinstance(threat, PassageInjection):
+        sentences.append(POINTWISE)
+        most = threat.passages_per_source
+        sentences.append(
+            f"A hostile source places at most {most} passage{'s' if most > 1 else ''} in the list, "
+            f"which the retriever cuts at {passages.top_k}."
+        )
+    if passages.failed_sources:
+        count = len(passages.failed_sources)
+        sentences.append(
+            f"{count} source{'s' if count > 1 else ''} gave no usable response and "
+            f"count{'s' if count == 1 else ''} as hostile within the budget."
+        )
+    if statement == "pre_attack":
+        sentences.append("The passages certified here are clean.")
+    return tuple(sentences)

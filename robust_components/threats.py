@@ -1,0 +1,93 @@
+"""What an attacker may do. A certificate names one of these, with its budget."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
+    """Return ``value`` as an int, or raise naming the value, the range and what to do."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer >= {minimum}, got {value!r}; pass a whole number")
+    if number < minimum:
+        raise ValueError(f"{name} must be >= {minimum}, got {number}; raise it to at least {minimum}")
+    return number
+
+
+@dataclass(frozen=True)
+class PassageInjection:
+    """The attacker adds passages of up to ``budget`` sources, anywhere in the ranked list.
+
+    Args:
+        budget: number of hostile sources k', at least 1.
+        passages_per_source: most passages one hostile source can place in the list. Injected
+            passages push the lowest-ranked clean ones out of a full list.
+    """
+
+    budget: int = 1
+    passages_per_source: int = 1
+    kind: ClassVar[str] = "passage_injection"
+
+    def __post_init__(self) -> None:
+        positive_integer("budget", self.budget)
+        positive_integer("passages_per_source", self.passages_per_source)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "budget": self.budget,
+            "scope": "sources",
+            "passages_per_source": self.passages_per_source,
+        }
+
+
+@dataclass(frozen=True)
+class PassageModification:
+    """The attacker rewrites all retrieved passages of up to ``budget`` sources, arbitrarily.
+
+    A rewritten passage may drop out of the list; another source then takes its place.
+    """
+
+    budget: int = 1
+    kind: ClassVar[str] = "passage_modification"
+
+    def __post_init__(self) -> None:
+        positive_integer("budget", self.budget)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "budget": self.budget, "scope": "sources"}
+
+
+@dataclass(frozen=True)
+class WordEdits:
+    """The attacker edits up to ``budget`` words of one text, or of each text in ``scope``.
+
+    Args:
+        budget: number of edited words, at least 1.
+        operations: ``"substitute"``, or ``"any"`` for insertions, deletions and moves as well.
+    """
+
+    budget: int = 1
+    operations: str = "substitute"
+    kind: ClassVar[str] = "word_edits"
+
+    def __post_init__(self) -> None:
+        positive_integer("budget", self.budget)
+        if self.operations not in ("substitute", "any"):
+            raise ValueError(
+                f"operations must be 'substitute' or 'any', got {self.operations!r}; choose one"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "budget": self.budget,
+            "scope": "words",
+            "operations": self.operations,
+        }
