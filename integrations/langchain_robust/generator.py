@@ -1,0 +1,249 @@
+"""RobustRAGGenerator as a LangChain Runnable: LangChain's types outside, the core inside."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal, Self
+
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
+from pydantic import ConfigDict, SkipValidation, model_validator
+
+from langchain_robust.chat import chat_completer, model_name, warn_if_sampling
+from langchain_robust.documents import annotated, source_keys, to_passages
+from robust_components.models import load_reader
+from robust_components.models.chat import ChatCompleter
+from robust_components.models.protocols import PassageReader
+from robust_components.rag.generator import ABSTENTION
+from robust_components.rag.generator import RobustRAGGenerator as CoreGenerator
+from robust_components.rag.keywords import KeywordExtractor, SpacyKeywords
+from robust_components.rag.passages import DEFAULT_SOURCE_KEY, Passage
+from robust_components.rag.prompting import ISOLATED_PROMPT, KEYWORD_PROMPT, PromptReader
+from robust_components.rag.result import RAGResult
+
+logger = logging.getLogger(__name__)
+
+# Generators hold nothing but their settings, so that copies and pickles are complete.
+_embedded_reader = functools.cache(load_reader)
+_spacy_keywords = functools.cache(SpacyKeywords)
+
+
+class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
+    """Answers a question from retrieved documents so that few hostile sources cannot steer it.
+
+    Every document is read alone; the responses are aggregated by source. The answer carries an
+    ``observed`` certificate: if at most ``radius`` of the sources at hand are hostile, it equals
+    the one the clean documents would have given. The certificate is deterministic, needs no gold
+    answer, and says nothing about whether the answer is right. Where it cannot be shown,
+    ``certified`` is false and ``reason`` says why. A chat model must give the same response to the
+    same prompt (temperature 0); a global LLM cache does no harm here.
+
+    Input: ``{"question": str, "context": list[Document] | list[str]}``, best document first. The
+    model sees the question and the ``page_content`` of one document at a time.
+
+    Output: an ``AIMessage`` whose ``response_metadata`` holds ``certificate``, ``abstained``,
+    ``sources``, ``keywords`` and ``passages``: for each document in order its ``answer``, ``vote``,
+    ``supports``, ``source``, ``failure`` and so on. ``StrOutputParser`` drops all this; with
+    ``output="dict"`` it comes as a dictionary, together with ``question``, ``answer`` and
+    ``documents``: copies with the same details in ``metadata["robust_rag"]``.
+
+    Inner model calls are child runs, tagged ``"nostream"``, and streaming the generator yields the
+    final answer alone. ``astream_events`` shows them, as every trace does: pass
+    ``exclude_tags=["nostream"]`` before events reach a user.
+
+    Example:
+        .. code-block:: python
+
+            robust = RobustRAGGenerator(llm=llm)
+            chain = {"context": retriever, "question": RunnablePassthrough()} | robust
+            answer = chain.invoke("What is the capital of France?")
+            print(answer.content, answer.response_metadata["certificate"]["radius"])
+
+    Args:
+        llm: a chat model, any Runnable from a prompt to a message or string, or a core
+            ``PassageReader``; the embedded extractive reader when ``None``.
+        aggregation: ``"voting"`` (one vote a source) or ``"keyword"``.
+        corruption_size: number of hostile sources a certificate must withstand, at least 1.
+        top_k: length at which the retriever cuts its list; further documents are not read.
+        alpha: keyword threshold as a share of responding sources, in (0, 1].
+        beta: keyword threshold as a number of sources, at least 1.
+        keyword_extractor: turns a response into keywords; spaCy when ``None``.
+        max_optional_keywords: more keywords within an attacker's reach than this: not certified.
+        max_final_calls: more distinct keyword sets than this: not certified.
+        choices: the closed set of answers voted on; ``None`` leaves it open.
+        on_uncertified: ``"answer"``, or ``"abstain"`` to withhold answers that are not certified.
+        abstention: text returned in place of an answer.
+        source_key: metadata field that names a document's source, or several, of which the first
+            with a value counts; ``"host:url"`` takes the host name of the URL in ``url``. Without
+            a value ``Document.id`` counts; without an id the document is a source of its own.
+        max_concurrency: most calls of ``llm`` under way for one question; the config's
+            ``max_concurrency`` can only lower it.
+        timeout: seconds one call may take; ``None`` waits for ever.
+        retries: further attempts after a failed call; a document whose last one fails counts as
+            hostile.
+        isolated_prompt: template with ``{passage}`` and ``{query}``.
+        keyword_prompt: template with ``{keywords}`` and ``{query}``.
+        output: ``"message"`` or ``"dict"``.
+
+    Raises:
+        ValidationError: a setting is unknown or outside its range; a ``ValueError``.
+    """
+
+    llm: SkipValidation[Runnable[Any, Any] | PassageReader | None] = None
+    aggregation: str = "voting"
+    corruption_size: int = 1
+    top_k: int | None = None
+    alpha: float | str = 0.3
+    beta: float | str = 3
+    keyword_extractor: SkipValidation[KeywordExtractor | None] = None
+    max_optional_keywords: int = 12
+    max_final_calls: int = 256
+    choices: tuple[str, ...] | None = None
+    on_uncertified: str = "answer"
+    abstention: str = ABSTENTION
+    source_key: str | tuple[str, ...] = (DEFAULT_SOURCE_KEY, "source")
+    max_concurrency: int = 8
+    timeout: float | None = 60.0
+    retries: int = 1
+    isolated_prompt: str = ISOLATED_PROMPT
+    keyword_prompt: str = KEYWORD_PROMPT
+    output: Literal["message", "dict"] = "message"
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        return True
+
+    @property
+    def OutputType(self) -> Any:  # noqa: N802
+        return AIMessage if self.output == "message" else dict[str, Any]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        source_keys(self.source_key)
+        try:
+            self._completer({})
+            self._core(None if self.llm is None else self._reader({}))
+        except TypeError as error:
+            raise ValueError(f"llm: {error}") from error
+        warn_if_sampling(self.llm, stacklevel=5)  # past pydantic, at the caller's line
+        return self
+
+    def invoke(
+        self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        """Answer ``input["question"]`` from ``input["context"]``.
+
+        Raises:
+            ValueError: a key is missing, or the question is empty.
+            TypeError: the question or a document is no text, or the context no list.
+        """
+        return self._call_with_config(self._answer, input, config, **kwargs)
+
+    async def ainvoke(
+        self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        """:meth:`invoke` without blocking the event loop."""
+        return await self._acall_with_config(self._answer_async, input, config, **kwargs)
+
+    def _answer(
+        self, input: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig
+    ) -> Any:
+        passages = self._passages(input)
+        result = self._loaded(config).run(input["question"], passages)
+        return self._output(input, result)
+
+    async def _answer_async(
+        self, input: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig
+    ) -> Any:
+        passages = self._passages(input)
+        core = await asyncio.to_thread(self._loaded, config)
+        return self._output(input, await core.run_async(input["question"], passages))
+
+    def _loaded(self, config: RunnableConfig) -> CoreGenerator:
+        core = self._core(_embedded_reader() if self.llm is None else self._reader(config))
+        core.load()
+        return core
+
+    def _core(self, model: Any) -> CoreGenerator:
+        extractor = self.keyword_extractor
+        return CoreGenerator(
+            model,
+            self.aggregation,
+            self.corruption_size,
+            top_k=self.top_k,
+            alpha=self.alpha,
+            beta=self.beta,
+            keyword_extractor=_spacy_keywords() if extractor is None else extractor,
+            max_optional_keywords=self.max_optional_keywords,
+            max_final_calls=self.max_final_calls,
+            choices=self.choices,
+            on_uncertified=self.on_uncertified,
+            abstention=self.abstention,
+        )
+
+    def _reader(self, config: RunnableConfig) -> Any:
+        if not isinstance(self.llm, Runnable):
+            return self.llm
+        return PromptReader(
+            self._completer(config),
+            name=model_name(self.llm),
+            isolated_prompt=self.isolated_prompt,
+            keyword_prompt=self.keyword_prompt,
+        )
+
+    def _completer(self, config: RunnableConfig) -> ChatCompleter:
+        return chat_completer(
+            self.llm,  # type: ignore[arg-type]
+            config,
+            max_concurrency=self.max_concurrency,
+            timeout=self.timeout,
+            retries=self.retries,
+        )
+
+    def _passages(self, input: Any) -> list[str | Passage]:
+        if not isinstance(input, Mapping):
+            raise TypeError(
+                f"input must be a dict with 'question' and 'context', got {type(input).__name__}; "
+                'put {"context": retriever, "question": RunnablePassthrough()} before the generator'
+            )
+        missing = [key for key in ("question", "context") if key not in input]
+        if missing:
+            raise ValueError(
+                f"input must have the keys 'question' and 'context', {missing} missing in "
+                f"{list(input)}; add them"
+            )
+        return to_passages(input["context"], self.source_key)
+
+    def _output(self, input: Mapping[str, Any], result: RAGResult) -> Any:
+        failures = [passage.failure for passage in result.passages if passage.failure is not None]
+        if failures:
+            logger.warning(
+                "%d of %d documents gave no usable response and count as hostile. First: %s",
+                len(failures),
+                len(result.passages),
+                failures[0],
+            )
+        details = [asdict(passage) for passage in result.passages]
+        for detail in details:
+            del detail["text"]
+        metadata = {
+            "certificate": result.certificate.to_dict(),
+            "abstained": result.abstained,
+            "sources": list(result.sources()),
+            "keywords": list(result.keywords),
+        }
+        if self.output == "message":
+            return AIMessage(result.answer, response_metadata={**metadata, "passages": details})
+        documents = [
+            annotated(item, "robust_rag", detail)
+            for item, detail in zip(input["context"], details, strict=True)
+        ]
+        answer = {"question": input["question"], "answer": result.answer}
+        return {**answer, **metadata, "documents": documents}

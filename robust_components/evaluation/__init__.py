@@ -1,0 +1,1 @@
+"""Evaluation: attacks on retrieval, plain baselines, data readers."""

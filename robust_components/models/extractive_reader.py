@@ -1,0 +1,189 @@
+"""The extractive reader: answers with a span of the passage, or "no answer"."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robust_components.models.embedded import base_fingerprint, base_path
+from robust_components.models.protocols import Reading
+from robust_components.models.reader_encoding import EncodedPair, collate, encode_pair
+from robust_components.models.span_network import SpanNetwork
+from robust_components.models.span_session import SpanSession, WordSpans
+
+MAX_LENGTH = 384
+MAX_CHARACTERS = 8192
+
+
+class ExtractiveReader:
+    """Reads each passage alone, in a forward pass of its own, and points at the answer.
+
+    One softmax ranges over all spans of at most ``max_answer_tokens`` word pieces and "no answer".
+    The reader abstains when "no answer" has at least the probability ``threshold``. It is also a
+    :class:`~robust_components.models.protocols.TokenModel`: its next-token distribution is the span
+    distribution, exactly (see :class:`SpanSession`).
+
+    Every passage is a batch of one, so no passage can change another's numbers. Passages longer
+    than 384 word pieces with the question are cut and flagged.
+
+    Args:
+        network: scores spans.
+        tokenizer: a fast Hugging Face tokenizer.
+        threshold: abstain from this probability of "no answer" on, in (0, 1].
+        name: for certificates.
+        fingerprint: identity of the weights, for certificates.
+    """
+
+    def __init__(
+        self,
+        network: SpanNetwork,
+        tokenizer: Any,
+        *,
+        threshold: float = 0.5,
+        name: str = "extractive reader",
+        fingerprint: str = "unknown",
+        device: str = "cpu",
+    ) -> None:
+        if not 0.0 < threshold <= 1.0:
+            raise ValueError(f"threshold must be in (0, 1], got {threshold!r}; try 0.5")
+        self.network = network.eval().to(device)
+        self.tokenizer = tokenizer
+        self.threshold = threshold
+        self.name = name
+        self.fingerprint = fingerprint
+        self.device = device
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, *, threshold: float | None = None, device: str = "cpu"
+    ) -> ExtractiveReader:
+        """Load an adapter written by ``robust_components.training.reader``.
+
+        Raises:
+            FileNotFoundError: the folder lacks a file.
+            ValueError: the adapter belongs to another base model.
+        """
+        from peft import PeftModel
+        from safetensors.torch import load_file
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+        folder = Path(folder)
+        parts = [folder / name for name in ("reader.json", "adapter_model.safetensors", "head.safetensors")]
+        missing = [part.name for part in parts if not part.is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"no reader in {folder}: {', '.join(missing)} missing; train one with "
+                "python -m robust_components.training.reader"
+            )
+        settings = json.loads(parts[0].read_text(encoding="utf-8"))
+        if settings["base_fingerprint"] != base_fingerprint():
+            raise ValueError(
+                f"the adapter in {folder} was trained on {settings['base_model']} with SHA-256 "
+                f"{settings['base_fingerprint'][:12]}..., but the installed base model has "
+                f"{base_fingerprint()[:12]}...; install the matching base or train the adapter again"
+            )
+        base = AutoModel.from_config(AutoConfig.from_pretrained(base_path()))
+        weights = load_file(Path(base_path()) / "model.safetensors")
+        weights.pop("embeddings.position_ids", None)
+        base.load_state_dict(weights)
+        width = base.config.hidden_size
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            merged = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+        network = SpanNetwork(merged.float(), width, settings["max_answer_tokens"])
+        head = {key: value.float() for key, value in load_file(parts[2]).items()}
+        network.load_state_dict(head, strict=False)
+        digest = hashlib.sha256(settings["base_fingerprint"].encode())
+        for part in parts[1:]:
+            digest.update(part.read_bytes())
+        tokenizer = AutoTokenizer.from_pretrained(base_path())
+        tokenizer.model_max_length = sys.maxsize  # long texts are cut here, not by the tokenizer
+        return cls(
+            network,
+            tokenizer,
+            threshold=settings["threshold"] if threshold is None else threshold,
+            name="all-MiniLM-L6-v2 + reader adapter",
+            fingerprint=digest.hexdigest()[:16],
+            device=device,
+        )
+
+    @torch.no_grad()
+    def _spans(self, query: str, passage: str) -> tuple[EncodedPair, NDArray[np.float64], float]:
+        """Encoded pair, log-probability of each span of pieces (length, length), P(no answer)."""
+        cut = passage[:MAX_CHARACTERS]
+        pair = encode_pair(self.tokenizer, query, cut, MAX_LENGTH)
+        pair.truncated = pair.truncated or len(cut) < len(passage)
+        inputs = collate([pair], self.tokenizer)
+        inputs.pop("gold")
+        inputs = {key: value.to(self.device) for key, value in inputs.items()}
+        scores = self.network(**inputs)[0].double().cpu().numpy()
+        length = len(pair.input_ids)
+        return pair, scores[1:].reshape(length, length), float(np.exp(scores[0]))
+
+    def read(self, query: str, passages: Sequence[str]) -> list[Reading]:
+        """One reading a passage: the most probable span, or an abstention."""
+        return [self._read_one(query, passage) for passage in passages]
+
+    def _read_one(self, query: str, passage: str) -> Reading:
+        pair, scores, no_answer = self._spans(query, passage)
+        tokens = len(pair.input_ids)
+        i, j = divmod(int(scores.argmax()), tokens)
+        begin, end = pair.offsets[i], pair.offsets[j]
+        if not np.isfinite(no_answer):
+            return Reading(None, failure="the reader's scores are not finite", tokens=tokens)
+        if no_answer >= self.threshold or begin is None or end is None:
+            return Reading(None, truncated=pair.truncated, tokens=tokens)
+        span = (begin[0], end[1])
+        return Reading(
+            passage[span[0] : span[1]],
+            probability=float(np.exp(scores[i, j])),
+            truncated=pair.truncated,
+            tokens=tokens,
+            span=span,
+        )
+
+    def read_long(self, query: str, text: str, *, window: int = 300, stride: int = 150) -> Reading:
+        """Read a long text in overlapping windows of word pieces and give the surest answer.
+
+        This is how the same reader serves a plain pipeline over concatenated passages; windows
+        compete, so one passage can silence all others.
+        """
+        pieces = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        offsets = pieces["offset_mapping"] or [(0, 0)]
+        starts = range(0, max(1, len(offsets) - window + stride), stride)
+        chunks = [
+            text[offsets[at][0] : offsets[min(at + window, len(offsets)) - 1][1]] for at in starts
+        ]
+        answers = [reading for reading in self.read(query, chunks) if reading.answer is not None]
+        return max(answers, key=lambda r: r.probability or 0.0, default=Reading(None))
+
+    def combine(self, query: str, keywords: Sequence[str]) -> Reading:
+        """The keyword that reads most like the answer, out of their list."""
+        text = ", ".join(keywords)
+        pair, scores, _ = self._spans(query, text)
+        starts = {o[0]: i for i, o in enumerate(pair.offsets) if o is not None}
+        ends = {o[1]: i for i, o in enumerate(pair.offsets) if o is not None}
+        best, best_score, at = None, -np.inf, 0
+        for keyword in keywords:
+            i, j = starts.get(at), ends.get(at + len(keyword))
+            if i is not None and j is not None and scores[i, j] > best_score:
+                best, best_score = keyword, scores[i, j]
+            at += len(keyword) + 2
+        return Reading(best, truncated=pair.truncated, tokens=len(pair.input_ids))
+
+    def open(self, query: str, passages: Sequence[str]) -> SpanSession:
+        """Read all passages once and serve their span distributions token by token."""
+        rows = []
+        for passage in passages:
+            pair, scores, no_answer = self._spans(query, passage)
+            rows.append(WordSpans.from_pieces(pair, np.exp(scores), no_answer))
+        return SpanSession(rows)

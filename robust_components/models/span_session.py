@@ -1,0 +1,141 @@
+"""Span distributions as next-token distributions over words.
+
+The tokens are words and punctuation marks of the passages, in lower case, with a leading space where
+the passage has white space before them (never at the start of an answer). An answer is spelled by
+joining its tokens. For a prefix of tokens the next-token probability is the share of span mass that
+continues it, and end-of-sequence gets the mass of spans that stop there: the product along an answer
+is that answer's probability given that there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robust_components.models.reader_encoding import EncodedPair
+
+EOS = "</answer>"
+
+
+@dataclass(frozen=True)
+class WordSpans:
+    """One passage: its words and the probability of every span of words.
+
+    Attributes:
+        words: surface forms, in order.
+        spaced: whether white space precedes each word.
+        mass: float64 (words, words); entry (s, e) is the probability of words s..e.
+        no_answer: probability of "no answer".
+        truncated: whether the passage was cut.
+    """
+
+    words: tuple[str, ...]
+    spaced: tuple[bool, ...]
+    mass: NDArray[np.float64]
+    no_answer: float
+    truncated: bool
+
+    @classmethod
+    def from_pieces(
+        cls, pair: EncodedPair, mass: NDArray[np.float64], no_answer: float
+    ) -> WordSpans:
+        """Collect word-piece spans, which start and end at word boundaries, into word spans."""
+        first = [i for i, flag in enumerate(pair.can_start) if flag]
+        last = [i for i, flag in enumerate(pair.can_end) if flag]
+        words, spaced, previous = [], [], 0
+        for i, j in zip(first, last, strict=True):
+            begin, end = pair.offsets[i], pair.offsets[j]
+            assert begin is not None and end is not None
+            words.append(pair.passage[begin[0] : end[1]])
+            spaced.append(begin[0] > previous)
+            previous = end[1]
+        return cls(
+            tuple(words), tuple(spaced), mass[np.ix_(first, last)], no_answer, pair.truncated
+        )
+
+
+class SpanSession:
+    """A :class:`~robust_components.models.protocols.TokenSession` over span distributions."""
+
+    def __init__(self, rows: Sequence[WordSpans]) -> None:
+        self._rows = list(rows)
+        names: dict[str, int] = {EOS: 0}
+        for row in self._rows:
+            for word in row.words:
+                names.setdefault(word.lower(), len(names))
+                names.setdefault(" " + word.lower(), len(names))
+        self._names = list(names)
+        self._initial = [
+            np.array([names[w.lower()] for w in row.words], dtype=np.int64) for row in self._rows
+        ]
+        self._following = [
+            np.array(
+                [names[" " * s + w.lower()] for w, s in zip(row.words, row.spaced, strict=True)],
+                dtype=np.int64,
+            )
+            for row in self._rows
+        ]
+        self.eos = 0
+        self.abstention = np.array([row.no_answer for row in self._rows], dtype=np.float64)
+        self.truncated = [row.truncated for row in self._rows]
+        self.failures = [
+            None if np.isfinite(row.no_answer) and np.isfinite(row.mass).all()
+            else "the reader's scores are not finite"
+            for row in self._rows
+        ]
+
+    def _starts(self, row: int, prefix: tuple[int, ...]) -> NDArray[np.int64]:
+        """Positions at which ``prefix`` occurs in the row's words."""
+        initial, following = self._initial[row], self._following[row]
+        starts = np.flatnonzero(initial == prefix[0]) if prefix else np.arange(len(initial))
+        for offset, token in enumerate(prefix[1:], start=1):
+            starts = starts[starts + offset < len(following)]
+            starts = starts[following[starts + offset] == token]
+        return starts
+
+    def next_probabilities(
+        self, prefix: tuple[int, ...], rows: Sequence[int]
+    ) -> NDArray[np.float64]:
+        """Float64 (len(rows), vocabulary); all end-of-sequence where no span continues."""
+        result = np.zeros((len(rows), len(self._names)), dtype=np.float64)
+        size = len(prefix)
+        for at, row in enumerate(rows):
+            mass = self._rows[row].mass
+            starts = self._starts(row, prefix)
+            if size:
+                result[at, self.eos] = sum(mass[s, s + size - 1] for s in starts)
+            longer = starts[starts + size < mass.shape[1]]
+            tokens = self._initial[row] if not size else self._following[row]
+            np.add.at(
+                result[at], tokens[longer + size], [mass[s, s + size :].sum() for s in longer]
+            )
+            total = result[at].sum()
+            if total > 0:
+                result[at] /= total
+            else:
+                result[at, self.eos] = 1.0
+        return result
+
+    def no_retrieval_token(self, prefix: tuple[int, ...]) -> int:
+        """Without a passage there is nothing to extract: end-of-sequence."""
+        return self.eos
+
+    def token_text(self, token: int) -> str:
+        return self._names[token]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The answer as the highest-ranked passage that holds it writes it."""
+        prefix = tuple(tokens)
+        for row, spans in enumerate(self._rows):
+            for start in self._starts(row, prefix) if prefix else ():
+                chosen = range(int(start), int(start) + len(prefix))
+                return "".join(
+                    (" " if spans.spaced[i] and i > start else "") + spans.words[i] for i in chosen
+                )
+        return "".join(self._names[token] for token in prefix)
+
+    def close(self) -> None:
+        """Nothing to release."""

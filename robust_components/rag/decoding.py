@@ -1,0 +1,213 @@
+"""Secure decoding: an answer built token by token from passages that are each read alone.
+
+Every *source* that does not abstain adds its next-token distribution; the leading token is emitted
+if it leads by more than eta times the number of such sources, else the token the model would give
+without passages. No guarantee is made here: see :mod:`robust_components.rag.certify_decoding_path`
+and :mod:`robust_components.rag.certify_decoding`.
+
+Source: Xiang et al. 2024, "Certifiably Robust RAG against Retrieval Corruption" (arXiv
+2405.15556), Algorithm 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from robust_components.models.protocols import TokenSession
+from robust_components.rag.decoding_step import (
+    MAX_PASSAGES,
+    SUM_TOLERANCE,
+    DecodingSettings,
+    StepTable,
+    Voter,
+    fixed_point,
+    reach,
+    shorten,
+)
+from robust_components.rag.scenarios import PassageList, by_source
+
+BAD_DISTRIBUTION = "the next-token distribution has NaN, a negative value or a sum above 1"
+
+
+class IsolatedSources:
+    """The passages of one question as Algorithm 2 and its certificate see them.
+
+    Distributions are read from the session once per prefix and kept in short form, so that
+    certification reuses what decoding read. A passage fails when the session says so, or when its
+    abstention probability or a distribution is no number in range (NaN, negative, sum above 1).
+    Its whole source then counts as hostile: see :attr:`passages`.
+
+    Args:
+        session: the question with its passages, opened on a token model; not closed here.
+        passages: sources and length of the list, in the order of the session's rows.
+        settings: parameters of Algorithm 2.
+
+    Attributes:
+        voters: the responding sources, J: indices of each one's responding passages.
+        failures: for each passage, why it counts as hostile, or ``None``; grows while decoding.
+        model_rows: next-token distributions asked of the model so far, no-retrieval ones included.
+
+    Raises:
+        ValueError: the session's rows do not match the list, or the list is too long.
+    """
+
+    def __init__(
+        self, session: TokenSession, passages: PassageList, settings: DecodingSettings
+    ) -> None:
+        abstention = np.asarray(session.abstention, dtype=np.float64)
+        size = len(passages.sources)
+        if abstention.shape != (size,) or len(session.failures) != size:
+            raise ValueError(
+                f"the session must have one row a passage: got {abstention.shape} abstention "
+                f"probabilities and {len(session.failures)} failures for {size} passages; "
+                "open it with the same passages"
+            )
+        if passages.top_k > MAX_PASSAGES:
+            raise ValueError(
+                f"top_k must be at most {MAX_PASSAGES}, got {passages.top_k}; shorten the list"
+            )
+        self.session = session
+        self.settings = settings
+        self._listed = passages
+        self.failures = [
+            _row_failure(marked, failure, probability)
+            for marked, failure, probability in zip(
+                passages.failed, session.failures, abstention, strict=True
+            )
+        ]
+        silenced = self.passages.failed_sources
+        gamma = float(Fraction(str(settings.gamma)))
+        near = float(Fraction(str(settings.numerical_margin)))
+        responding = []
+        for i, source in enumerate(passages.sources):
+            if source in silenced:
+                continue
+            if abstention[i] < gamma:
+                responding.append(i)
+            if near and abs(abstention[i] - gamma) <= near:
+                self.failures[i] = "Pr[abstention] is within numerical_margin of gamma"
+        self._responding = tuple(responding)
+        self.voters = self.voters_among(range(size))
+        self.model_rows = 0
+        self._tables: dict[tuple[int, ...], StepTable] = {}
+        self._fallbacks: dict[tuple[int, ...], int] = {}
+
+    @property
+    def passages(self) -> PassageList:
+        """The list, with every passage marked that failed so far."""
+        failed = tuple(failure is not None for failure in self.failures)
+        return PassageList(self._listed.sources, failed, self._listed.top_k)
+
+    def voters_among(self, kept: Sequence[int]) -> tuple[Voter, ...]:
+        """The responding sources when only the passages ``kept`` are left, in rank order."""
+        responding = [i for i in kept if i in self._responding]
+        return tuple(map(tuple, by_source(self._listed.sources, responding).values()))
+
+    def fallback(self, prefix: tuple[int, ...]) -> int:
+        """The token the model gives after ``prefix`` without passages."""
+        if prefix not in self._fallbacks:
+            self._fallbacks[prefix] = int(self.session.no_retrieval_token(prefix))
+            self.model_rows += 1
+        return self._fallbacks[prefix]
+
+    def table(self, prefix: tuple[int, ...]) -> StepTable:
+        """Read the step after ``prefix``, or recall it.
+
+        Raises:
+            ValueError: the session returned an array of the wrong shape.
+        """
+        if prefix not in self._tables:
+            self._tables[prefix] = self._read(prefix)
+        return self._tables[prefix]
+
+    def _read(self, prefix: tuple[int, ...]) -> StepTable:
+        rows = self._responding
+        raw = np.array(self.session.next_probabilities(prefix, rows), dtype=np.float64, order="C")
+        self.model_rows += len(rows)
+        if raw.ndim != 2 or len(raw) != len(rows) or raw.shape[1] < 1:
+            raise ValueError(
+                f"next_probabilities must return shape ({len(rows)}, vocabulary), got {raw.shape}; "
+                "correct the token session"
+            )
+        units, sound = fixed_point(raw)
+        for i in (row for row, good in zip(rows, sound, strict=True) if not good):
+            self.failures[i] = BAD_DISTRIBUTION
+        vocabulary = units.shape[1]
+        full = StepTable(
+            prefix=prefix,
+            emitted=-1,
+            fell_back=False,
+            tokens=np.arange(vocabulary),
+            mass=np.zeros((len(self.failures), vocabulary), dtype=np.int64),
+            rest=np.zeros(len(self.failures), dtype=np.int64),
+            rest_total=0,
+        )
+        full.mass[list(rows)] = units
+        sums = full.votes(self.voters)[0].sum(axis=0)
+        outcome = reach(
+            sums[None],
+            np.zeros(1, dtype=np.int64),
+            voters=np.array([len(self.voters)]),
+            newcomers=np.array([0]),
+            eta=self.settings.exact_eta,
+        )
+        fell_back = bool(outcome.falls_back[0])
+        emitted = self.fallback(prefix) if fell_back else int(outcome.wins[0].argmax())
+        return shorten(full, sums, emitted, fell_back, self.settings.tracked_tokens)
+
+
+def _row_failure(marked: bool, failure: str | None, abstention: float) -> str | None:
+    if failure is not None or marked:
+        return failure or "marked as failed"
+    if not 0.0 <= abstention <= 1.0 + SUM_TOLERANCE:
+        return f"Pr[abstention] is {abstention}"
+    return None
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """An answer and the steps it came from.
+
+    Attributes:
+        tokens: emitted token ids, end-of-sequence included if it was emitted.
+        text: the answer; the abstention when no source responds.
+        abstained: whether no source responded, so that nothing was decoded.
+        steps: one table for each emitted token.
+    """
+
+    tokens: tuple[int, ...]
+    text: str
+    abstained: bool
+    steps: tuple[StepTable, ...]
+
+
+def stream(sources: IsolatedSources) -> Iterator[StepTable]:
+    """Algorithm 2, step by step; ends after end-of-sequence or ``max_tokens``.
+
+    Yields nothing when no source responds.
+    """
+    prefix: tuple[int, ...] = ()
+    while sources.voters and len(prefix) < sources.settings.max_tokens:
+        table = sources.table(prefix)
+        yield table
+        if table.emitted == sources.session.eos:
+            return
+        prefix = (*prefix, table.emitted)
+
+
+def decode(sources: IsolatedSources) -> Decoding:
+    """Algorithm 2 to its end. An answer that reaches ``max_tokens`` is the text so far."""
+    steps = tuple(stream(sources))
+    tokens = tuple(step.emitted for step in steps)
+    return Decoding(tokens, answer_text(sources, tokens), not steps, steps)
+
+
+def answer_text(sources: IsolatedSources, tokens: Sequence[int]) -> str:
+    """The text of an answer; no tokens at all mean that nothing was decoded."""
+    if not tokens:
+        return sources.settings.abstention
+    return sources.session.text([token for token in tokens if token != sources.session.eos])

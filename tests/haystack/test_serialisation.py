@@ -1,0 +1,90 @@
+"""YAML round trips, without any allowlist flag."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+pytest.importorskip("haystack")
+
+import numpy as np
+from haystack import Pipeline
+from haystack.components.generators.chat import FallbackChatGenerator, MockChatGenerator
+from haystack_integrations.components.generators.robust_components import RobustRAGGenerator
+
+CHANGED = {
+    "aggregation": "keyword",
+    "corruption_size": 2,
+    "top_k": 10,
+    "alpha": 0.4,
+    "beta": 2.0,
+    "max_optional_keywords": 5,
+    "max_final_calls": 32,
+    "choices": ["yes", "no"],
+    "on_uncertified": "abstain",
+    "abstention": "No answer.",
+    "source_key": "host:url",
+    "max_concurrency": 3,
+    "timeout": 5.0,
+    "retries": 0,
+    "isolated_prompt": "{passage} {query}",
+    "keyword_prompt": "{keywords} {query}",
+}
+
+
+def round_trip(component):
+    pipeline = Pipeline()
+    pipeline.add_component("rag", component)
+    loaded = Pipeline.loads(pipeline.dumps())
+    assert loaded.to_dict()["components"] == pipeline.to_dict()["components"]
+    return loaded.get_component("rag")
+
+
+def test_with_the_embedded_reader():
+    restored = round_trip(RobustRAGGenerator())
+    assert isinstance(restored, RobustRAGGenerator)
+    assert restored.chat_generator is None
+
+
+def test_every_parameter_is_kept():
+    component = RobustRAGGenerator(MockChatGenerator("Paris"), **CHANGED)
+    restored = round_trip(component)
+    assert {name: getattr(restored, name) for name in CHANGED} == CHANGED
+    names = set(inspect.signature(RobustRAGGenerator.__init__).parameters) - {"self"}
+    assert set(component.to_dict()["init_parameters"]) == names == {*CHANGED, "chat_generator"}
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [MockChatGenerator("Paris"), FallbackChatGenerator([MockChatGenerator("Paris")])],
+    ids=lambda inner: type(inner).__name__,
+)
+def test_with_a_nested_chat_generator(inner, documents):
+    restored = round_trip(RobustRAGGenerator(inner))
+    assert type(restored.chat_generator) is type(inner)
+    result = restored.run(query="What is the capital of France?", documents=documents)
+    assert result["answers"][0].data == "Paris"
+
+
+def test_numpy_values_become_plain():
+    component = RobustRAGGenerator(
+        corruption_size=np.int64(2),
+        top_k=np.int32(10),
+        alpha=np.float64(0.3),
+        beta=np.float32(3),
+        max_optional_keywords=np.int64(12),
+        max_final_calls=np.int64(256),
+        choices=np.array(["yes", "no"]),
+        max_concurrency=np.int64(8),
+        timeout=np.float64(60),
+        retries=np.int64(1),
+    )
+    parameters = component.to_dict()["init_parameters"].items()
+    assert {n: type(v) for n, v in parameters if v is not None and type(v).__module__ != "builtins"} == {}
+    round_trip(component)
+
+
+def test_decimal_strings_stay_exact():
+    restored = round_trip(RobustRAGGenerator(alpha="0.3", beta="3"))
+    assert (restored.alpha, restored.beta) == ("0.3", "3")

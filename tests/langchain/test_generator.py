@@ -1,0 +1,325 @@
+"""The LangChain generator: input, output, settings, errors, hostile failures."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("langchain_core")
+
+from langchain_core.documents import Document
+from langchain_core.language_models import FakeListChatModel, GenericFakeChatModel
+from langchain_core.load import dumpd, load
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+from pydantic import ValidationError
+
+import robust_components.models
+from langchain_robust import RobustRAGGenerator
+from robust_components import Certificate
+from robust_components.models.testing import KeywordReader
+
+QUESTION = "What is the capital of France?"
+READER = Path(robust_components.models.__file__).parent / "weights" / "reader"
+
+
+class Words:
+    """A keyword extractor without spaCy."""
+
+    def extract(self, text: str) -> frozenset[str]:
+        return frozenset(text.lower().strip(".").split())
+
+
+def ask(generator: RobustRAGGenerator, context: Any) -> Any:
+    return generator.invoke({"question": QUESTION, "context": context})
+
+
+def test_message_carries_answer_certificate_and_what_became_of_each_document(
+    paris: Any, documents: list[Document]
+) -> None:
+    message = ask(RobustRAGGenerator(llm=paris), documents)
+    assert isinstance(message, AIMessage)
+    assert message.content == "Paris"
+    data = message.response_metadata
+    certificate = Certificate.from_dict(data["certificate"])
+    assert certificate.certified and certificate.radius == 1 and certificate.statement == "observed"
+    assert certificate.model["name"] == "TableChatModel(table-1)"
+    assert certificate.evidence["sources"] == [d.metadata["source"] for d in documents]
+    assert data["abstained"] is False and data["keywords"] == []
+    assert data["sources"] == ["a.example", "b.example", "c.example", "d.example"]
+    poisoned, irrelevant = data["passages"][2], data["passages"][5]
+    assert poisoned["answer"] == "Poisontown" and poisoned["supports"] is False
+    assert irrelevant["abstained"] and irrelevant["vote"] is None
+    assert "text" not in poisoned
+    assert json.loads(json.dumps(data)) == data
+    assert len(json.dumps(data)) < 4000
+
+
+def test_model_sees_one_page_content_at_a_time_and_no_metadata(
+    paris: Any, documents: list[Document]
+) -> None:
+    ask(RobustRAGGenerator(llm=paris), documents)
+    assert len(paris.prompts) == len(documents)
+    for document in documents:
+        assert sum(document.page_content in prompt for prompt in paris.prompts) == 1
+    assert not any(".example" in prompt or "page" in prompt for prompt in paris.prompts)
+
+
+def test_documents_are_not_changed(paris: Any, documents: list[Document]) -> None:
+    before = copy.deepcopy(documents)
+    for output in ("message", "dict"):
+        ask(RobustRAGGenerator(llm=paris, output=output), documents)
+    assert documents == before
+
+
+def test_dict_output_holds_annotated_copies(paris: Any, documents: list[Document]) -> None:
+    generator = RobustRAGGenerator(llm=paris, output="dict")
+    result = ask(generator, [*documents, "A string about the Louvre."])
+    assert result["question"] == QUESTION and result["answer"] == "Paris"
+    assert result["abstained"] is False and "a.example" in result["sources"]
+    assert Certificate.from_dict(result["certificate"]).certified
+    first, last = result["documents"][0], result["documents"][-1]
+    assert first.page_content == documents[0].page_content
+    assert first.metadata["source"] == "a.example" and first.metadata["page"] == 1
+    assert first.metadata["robust_rag"]["supports"] is True
+    assert last.page_content == "A string about the Louvre."
+    assert last.metadata["robust_rag"]["source"] == "passage 7"
+    assert generator.OutputType == dict[str, Any]
+    assert generator.get_output_jsonschema()["type"] == "object"
+    assert RobustRAGGenerator(llm=paris).OutputType is AIMessage
+
+
+def test_message_and_dict_agree(paris: Any, documents: list[Document]) -> None:
+    message = ask(RobustRAGGenerator(llm=paris), documents)
+    result = ask(RobustRAGGenerator(llm=paris, output="dict"), documents)
+    passages = [document.metadata["robust_rag"] for document in result["documents"]]
+    assert result["answer"] == message.content
+    assert passages == message.response_metadata["passages"]
+
+
+def sources(generator: RobustRAGGenerator, context: list[Any]) -> list[str]:
+    passages = ask(generator, context).response_metadata["passages"]
+    return [passage["source"] for passage in passages]
+
+
+def test_source_comes_from_metadata_then_id_then_is_its_own(paris: Any) -> None:
+    context = [
+        Document("1", id="x", metadata={"source_id": "party", "source": "file"}),
+        Document("2", id="y", metadata={"source": "file"}),
+        Document("3", id="z", metadata={"url": "https://host.example/a"}),
+        Document("4"),
+        "5",
+    ]
+    default = RobustRAGGenerator(llm=paris)
+    assert sources(default, context) == ["party", "file", "z", "passage 4", "passage 5"]
+    by_host = RobustRAGGenerator(llm=paris, source_key="host:url")
+    assert sources(by_host, context) == ["x", "y", "host.example", "passage 4", "passage 5"]
+
+
+def test_chunks_of_one_file_have_one_vote_and_a_repeated_id_is_left_out(paris: Any) -> None:
+    evil = [Document(f"Mallory {i}", metadata={"source": "evil.pdf"}) for i in range(5)]
+    good = [Document(f"Eiffel {i}", metadata={"source": f"{i}.pdf"}) for i in range(2)]
+    assert ask(RobustRAGGenerator(llm=paris), evil + good).content == "Paris"
+    twice = [Document("Eiffel", id="1"), Document("Eiffel", id="1")]
+    passages = ask(RobustRAGGenerator(llm=paris), twice).response_metadata["passages"]
+    assert "duplicate id" in passages[1]["unused"]
+
+
+def test_keyword_aggregation(chat: Any, documents: list[Document]) -> None:
+    llm = chat({"Several sources": "Paris", "Eiffel": "Paris", "Louvre": "in Paris"})
+    generator = RobustRAGGenerator(
+        llm=llm, aggregation="keyword", keyword_extractor=Words(), alpha="0.3", beta=2
+    )
+    message = ask(generator, documents)
+    assert message.content == "Paris"
+    assert message.response_metadata["keywords"] == ["in", "paris"]
+    certificate = Certificate.from_dict(message.response_metadata["certificate"])
+    assert certificate.method == "keyword" and certificate.parameters["alpha"] == "3/10"
+
+
+def test_no_context_is_an_uncertified_abstention(paris: Any) -> None:
+    message = ask(RobustRAGGenerator(llm=paris, abstention="No idea."), [])
+    assert message.content == "No idea." and message.response_metadata["abstained"]
+    assert not message.response_metadata["certificate"]["certified"]
+    assert message.response_metadata["passages"] == [] and paris.prompts == []
+
+
+def test_uncertified_answers_can_be_withheld(paris: Any) -> None:
+    context = [Document("Eiffel"), Document("Mallory")]
+    generator = RobustRAGGenerator(llm=paris, on_uncertified="abstain", corruption_size=2)
+    message = ask(generator, context)
+    assert message.content == "I don't know" and message.response_metadata["abstained"]
+
+
+@pytest.mark.parametrize("failing", ["!error", "!sleep"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_failures_count_as_hostile(
+    chat: Any, failing: str, asynchronous: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    llm = chat({"Eiffel": "Paris", "broken": failing})
+    generator = RobustRAGGenerator(llm=llm, timeout=0.2, retries=0)
+    context = ["Eiffel one", "Eiffel two", "Eiffel three", "broken"]
+    given = {"question": QUESTION, "context": context}
+    message = await generator.ainvoke(given) if asynchronous else generator.invoke(given)
+    certificate = message.response_metadata["certificate"]
+    error = "ConnectionError" if failing == "!error" else "TimeoutError"
+    assert message.content == "Paris"
+    assert error in message.response_metadata["passages"][3]["failure"]
+    assert certificate["radius"] == 1 and "1 source gave no usable" in str(certificate["assumptions"])
+    assert "1 of 4 documents" in caplog.text and error in caplog.text
+
+
+def test_a_failed_call_is_tried_again(documents: list[Document]) -> None:
+    attempts: list[str] = []
+
+    def flaky(prompt: str) -> str:
+        attempts.append(prompt)
+        if attempts.count(prompt) == 1:
+            raise ConnectionError("once")
+        return "Paris"
+
+    llm = RunnableLambda(flaky)
+    passages = ask(RobustRAGGenerator(llm=llm), documents).response_metadata["passages"]
+    assert all(passage["failure"] is None for passage in passages)
+    passages = ask(RobustRAGGenerator(llm=llm, retries=0), ["new"]).response_metadata["passages"]
+    assert passages[0]["failure"].startswith("ConnectionError")
+
+
+@pytest.mark.parametrize("answer", [None, 3, {"content": "Paris"}, "", AIMessage("")])
+def test_responses_that_are_no_text_count_as_hostile(answer: Any) -> None:
+    llm = RunnableLambda(lambda prompt: answer)
+    message = ask(RobustRAGGenerator(llm=llm, retries=0, timeout=5), ["one", "two"])
+    assert message.response_metadata["abstained"]
+    assert all(passage["failure"] for passage in message.response_metadata["passages"])
+
+
+def test_content_blocks_strings_and_core_readers_are_read() -> None:
+    blocks = [{"type": "text", "text": "Paris"}, {"type": "reasoning", "reasoning": "hm"}]
+    models = [
+        RunnableLambda(lambda prompt: AIMessage(blocks)),
+        RunnableLambda(lambda prompt: "Paris"),
+        FakeListChatModel(responses=["Paris"]),
+        GenericFakeChatModel(messages=iter([AIMessage("Paris")] * 3)),
+        KeywordReader(lambda query, text: "Paris"),
+    ]
+    for llm in models:
+        assert ask(RobustRAGGenerator(llm=llm), ["a", "b", "c"]).content == "Paris"
+
+
+def test_a_bound_model_keeps_its_name_and_arguments(paris: Any) -> None:
+    generator = RobustRAGGenerator(llm=paris.bind(stop=["\n"]).with_config(tags=["mine"]))
+    certificate = ask(generator, ["Eiffel"]).response_metadata["certificate"]
+    assert certificate["model"]["name"] == "TableChatModel(table-1)"
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"corruption_size": 0}, "corruption_size must be >= 1, got 0"),
+        ({"top_k": 0}, "top_k must be >= 1"),
+        ({"alpha": 1.5}, "alpha must be in (0, 1], got 1.5"),
+        ({"beta": 0}, "beta must be"),
+        ({"aggregation": "mean"}, "aggregation must be"),
+        ({"on_uncertified": "shrug"}, "on_uncertified must be"),
+        ({"output": "xml"}, "'message' or 'dict'"),
+        ({"timeout": -1}, "timeout must be > 0"),
+        ({"retries": -1}, "retries must be >= 0"),
+        ({"max_concurrency": 0}, "max_concurrency must be >= 1"),
+        ({"choices": ["yes"]}, "choices must be at least 2"),
+        ({"source_key": "host:"}, "source_key must name"),
+        ({"llm": 3}, "llm: "),
+        ({"corruption_sizes": 1}, "corruption_sizes"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(setting: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        RobustRAGGenerator(**setting)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ("text", TypeError, "must be a dict with 'question' and 'context'"),
+        ({"question": "q"}, ValueError, "'context'"),
+        ({"question": " ", "context": []}, ValueError, "query must not be empty"),
+        ({"question": 3, "context": []}, TypeError, "query must be text"),
+        ({"question": "q", "context": "text"}, TypeError, "put it in a list"),
+        ({"question": "q", "context": Document("text")}, TypeError, "put it in a list"),
+        ({"question": "q", "context": [(Document("t"), 0.5)]}, TypeError, "without scores"),
+        ({"question": "q", "context": None}, TypeError, "got NoneType"),
+    ],
+)
+async def test_bad_input_is_refused(
+    paris: Any, given: Any, error: type[Exception], words: str
+) -> None:
+    generator = RobustRAGGenerator(llm=paris)
+    with pytest.raises(error) as caught:
+        generator.invoke(given)
+    assert words in str(caught.value)
+    with pytest.raises(error):
+        await generator.ainvoke(given)
+    assert paris.prompts == []
+
+
+def test_sampling_models_are_warned_about_at_the_callers_line(chat: Any) -> None:
+    with pytest.warns(UserWarning, match=r"temperature 0\.7") as caught:
+        RobustRAGGenerator(llm=chat(temperature=0.7))
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RobustRAGGenerator(llm=chat(temperature=0.0))
+
+
+def test_no_arguments_are_needed_and_repr_is_short() -> None:
+    assert repr(RobustRAGGenerator()) == "RobustRAGGenerator()"
+    assert repr(RobustRAGGenerator(corruption_size=2)) == "RobustRAGGenerator(corruption_size=2)"
+
+
+@pytest.mark.skipif(not READER.is_dir(), reason="the embedded reader is not trained yet")
+async def test_embedded_reader() -> None:
+    generator = RobustRAGGenerator()
+    context = [f"{who} says that Paris is the capital of France." for who in ("Ann", "Bob", "Cy")]
+    message = ask(generator, context)
+    assert message.content == "Paris"
+    assert (await generator.ainvoke({"question": QUESTION, "context": context})).content == "Paris"
+    assert message.response_metadata["passages"][0]["probability"] > 0
+
+
+def test_copies_and_changed_settings_take_effect(paris: Any, documents: list[Document]) -> None:
+    generator = RobustRAGGenerator(llm=paris, aggregation="keyword", keyword_extractor=Words())
+    voting = generator.model_copy(update={"aggregation": "voting", "corruption_size": 2})
+    certificate = ask(voting, documents).response_metadata["certificate"]
+    assert certificate["method"] == "voting" and certificate["threat"]["budget"] == 2
+    assert copy.copy(voting) == voting
+    simple = RobustRAGGenerator(llm=FakeListChatModel(responses=["Paris"]), aggregation="keyword")
+    for again in (copy.deepcopy(simple), pickle.loads(pickle.dumps(simple))):
+        assert again == simple
+
+
+def test_settings_can_be_changed_for_one_call(paris: Any, documents: list[Document]) -> None:
+    field = ConfigurableField(id="corruption_size")
+    generator = RobustRAGGenerator(llm=paris).configurable_fields(corruption_size=field)
+    given = {"question": QUESTION, "context": documents}
+    for budget, certified in ((1, True), (2, False)):
+        message = generator.invoke(given, {"configurable": {"corruption_size": budget}})
+        assert message.response_metadata["certificate"]["certified"] is certified
+
+
+def test_goes_through_langchain_serialisation(chat: Any, documents: list[Document]) -> None:
+    llm = chat({"Eiffel": "Paris"})
+    generator = RobustRAGGenerator(llm=llm, corruption_size=2, choices=["Paris", "Rome"])
+    stored = json.loads(json.dumps(dumpd(generator)))
+    assert stored["type"] == "constructor"
+    assert stored["id"] == ["langchain_robust", "generator", "RobustRAGGenerator"]
+    stored["kwargs"].pop("llm")
+    again = load(
+        stored, allowed_objects=[RobustRAGGenerator], valid_namespaces=["langchain_robust"]
+    )
+    assert again == RobustRAGGenerator(corruption_size=2, choices=["Paris", "Rome"])
