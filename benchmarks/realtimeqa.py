@@ -70,7 +70,7 @@ def evaluate(questions: list[dict[str, Any]], reader: Any) -> dict[str, dict[str
             lists[attack] = [passage, *item["clean"]][:TOP_K]
         for condition, passages in lists.items():
             prefix = "" if condition == "clean" else condition + "_"
-            plain = reader.read_long(item["question"], "\n".join(passages)).answer
+            plain = reader.read_together(item["question"], passages).answer
             count("plain", f"{prefix}accuracy", contains_gold(plain, item["gold"]))
             if prefix:
                 count("plain", f"{prefix}attack_success", contains_gold(plain, [item["target"]]))

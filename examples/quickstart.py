@@ -98,12 +98,12 @@ def ask(question: dict[str, Any], pipeline: Pipeline, reader: Any) -> dict[str, 
         {"retriever": {"query": question["question"]}, "generator": {"query": question["question"]}}
     )["generator"]
     answer = output["answers"][0]
-    text = "\n".join(document.content for document in answer.documents)
+    texts = [document.content for document in answer.documents]
     return {
         "question": question["question"],
         "gold": question["accepted"],
         "target": question["target"],
-        "plain": reader.read_long(question["question"], text).answer,
+        "plain": reader.read_together(question["question"], texts).answer,
         "robust": answer.data,
         "sources": [
             document.meta["robust_rag"]["source"]

@@ -9,8 +9,11 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, TypeVar
 
 from robust_components.threats import positive_integer
+
+Value = TypeVar("Value")
 
 
 class ChatCompleter:
@@ -56,7 +59,7 @@ class ChatCompleter:
         """Complete all prompts; an exception stands where a response could not be had."""
         complete = self.complete
         if complete is None:
-            return asyncio.run(self.generate_async(prompts))
+            return _in_daemon_thread(asyncio.run, self.generate_async(prompts)).result()
         results: dict[int, str | BaseException] = {}
         waiting = [(index, 0) for index in reversed(range(len(prompts)))]
         running: dict[Future[str], tuple[int, int, float]] = {}
@@ -68,12 +71,12 @@ class ChatCompleter:
             done, _ = wait(running, timeout=self._next_deadline(running), return_when=FIRST_COMPLETED)
             now = time.monotonic()
             for future, (index, attempt, started) in list(running.items()):
-                outcome: str | BaseException | None = None
+                outcome: str | BaseException
                 if future in done:
-                    outcome = future.exception() or future.result()
+                    outcome = future.exception() or _text(future.result())
                 elif self.timeout is not None and now - started >= self.timeout:
                     outcome = TimeoutError(f"no response within {self.timeout} seconds")
-                if outcome is None:
+                else:
                     continue
                 del running[future]
                 if isinstance(outcome, Exception) and attempt < self.retries:
@@ -101,7 +104,8 @@ class ChatCompleter:
         for _ in range(self.retries + 1):
             async with gate:
                 try:
-                    return await asyncio.wait_for(self.complete_async(prompt), self.timeout)
+                    response = await asyncio.wait_for(self.complete_async(prompt), self.timeout)
+                    return _text(response)
                 except TimeoutError:
                     failure = TimeoutError(f"no response within {self.timeout} seconds")
                 except Exception as error:  # reported in place of the response
@@ -109,14 +113,20 @@ class ChatCompleter:
         return failure if failure is not None else RuntimeError("not called")
 
 
-def _in_daemon_thread(function: Callable[[str], str], prompt: str) -> Future[str]:
+def _text(response: Any) -> str | BaseException:
+    if isinstance(response, str):
+        return response
+    return TypeError(f"the model returned {type(response).__name__}, not text")
+
+
+def _in_daemon_thread(function: Callable[[Any], Value], argument: Any) -> Future[Value]:
     """Run in a thread that cannot keep the interpreter alive, with the caller's context."""
-    future: Future[str] = Future()
+    future: Future[Value] = Future()
     context = contextvars.copy_context()
 
     def work() -> None:
         try:
-            future.set_result(context.run(function, prompt))
+            future.set_result(context.run(function, argument))
         except BaseException as error:  # handed to the caller through the future
             future.set_exception(error)
 

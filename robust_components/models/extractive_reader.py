@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from robust_components.models.embedded import base_fingerprint, base_path
 from robust_components.models.protocols import Reading
 from robust_components.models.reader_encoding import EncodedPair, collate, encode_pair
-from robust_components.models.span_network import SpanNetwork
+from robust_components.models.span_network import NEVER, SpanNetwork
 from robust_components.models.span_session import SpanSession, WordSpans
 
 MAX_LENGTH = 384
+MAX_POSITIONS = 512
+SPANS_COUNTED = 200
 MAX_CHARACTERS = 8192
 
 
@@ -117,10 +119,12 @@ class ExtractiveReader:
         )
 
     @torch.no_grad()
-    def _spans(self, query: str, passage: str) -> tuple[EncodedPair, NDArray[np.float64], float]:
+    def _spans(
+        self, query: str, passage: str, max_length: int = MAX_LENGTH
+    ) -> tuple[EncodedPair, NDArray[np.float64], float]:
         """Encoded pair, log-probability of each span of pieces (length, length), P(no answer)."""
         cut = passage[:MAX_CHARACTERS]
-        pair = encode_pair(self.tokenizer, query, cut, MAX_LENGTH)
+        pair = encode_pair(self.tokenizer, query, cut, max_length)
         pair.truncated = pair.truncated or len(cut) < len(passage)
         inputs = collate([pair], self.tokenizer)
         inputs.pop("gold")
@@ -130,41 +134,45 @@ class ExtractiveReader:
         return pair, scores[1:].reshape(length, length), float(np.exp(scores[0]))
 
     def read(self, query: str, passages: Sequence[str]) -> list[Reading]:
-        """One reading a passage: the most probable span, or an abstention."""
-        return [self._read_one(query, passage) for passage in passages]
+        """One reading a passage: its most probable answer, or an abstention.
 
-    def _read_one(self, query: str, passage: str) -> Reading:
-        pair, scores, no_answer = self._spans(query, passage)
+        Spans that spell the same answer add up.
+        """
+        return [self._read_one(query, passage, MAX_LENGTH) for passage in passages]
+
+    def read_together(self, query: str, passages: Sequence[str]) -> Reading:
+        """Read all passages in one pass, as a plain pipeline does, cut at 512 word pieces.
+
+        One passage can silence all others here; this is the baseline, not the defence.
+        """
+        return self._read_one(query, "\n".join(passages), MAX_POSITIONS)
+
+    def _read_one(self, query: str, passage: str, max_length: int) -> Reading:
+        pair, scores, no_answer = self._spans(query, passage, max_length)
         tokens = len(pair.input_ids)
-        i, j = divmod(int(scores.argmax()), tokens)
-        begin, end = pair.offsets[i], pair.offsets[j]
         if not np.isfinite(no_answer):
             return Reading(None, failure="the reader's scores are not finite", tokens=tokens)
-        if no_answer >= self.threshold or begin is None or end is None:
+        mass: dict[str, float] = {}
+        first: dict[str, tuple[int, int]] = {}
+        for index in np.argsort(-scores, axis=None, kind="stable")[:SPANS_COUNTED]:
+            i, j = divmod(int(index), tokens)
+            begin, end = pair.offsets[i], pair.offsets[j]
+            if begin is None or end is None or scores[i, j] < NEVER / 2:
+                break
+            answer = normalise_answer(passage[begin[0] : end[1]])
+            mass[answer] = mass.get(answer, 0.0) + float(np.exp(scores[i, j]))
+            first.setdefault(answer, (begin[0], end[1]))
+        if no_answer >= self.threshold or not mass:
             return Reading(None, truncated=pair.truncated, tokens=tokens)
-        span = (begin[0], end[1])
+        best = max(mass, key=lambda answer: mass[answer])
+        span = first[best]
         return Reading(
             passage[span[0] : span[1]],
-            probability=float(np.exp(scores[i, j])),
+            probability=mass[best],
             truncated=pair.truncated,
             tokens=tokens,
             span=span,
         )
-
-    def read_long(self, query: str, text: str, *, window: int = 300, stride: int = 150) -> Reading:
-        """Read a long text in overlapping windows of word pieces and give the surest answer.
-
-        This is how the same reader serves a plain pipeline over concatenated passages; windows
-        compete, so one passage can silence all others.
-        """
-        pieces = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        offsets = pieces["offset_mapping"] or [(0, 0)]
-        starts = range(0, max(1, len(offsets) - window + stride), stride)
-        chunks = [
-            text[offsets[at][0] : offsets[min(at + window, len(offsets)) - 1][1]] for at in starts
-        ]
-        answers = [reading for reading in self.read(query, chunks) if reading.answer is not None]
-        return max(answers, key=lambda r: r.probability or 0.0, default=Reading(None))
 
     def combine(self, query: str, keywords: Sequence[str]) -> Reading:
         """The keyword that reads most like the answer, out of their list."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -73,6 +75,8 @@ class RobustRAGGenerator:
             raise ValueError(
                 f"on_uncertified must be 'answer' or 'abstain', got {on_uncertified!r}; choose one"
             )
+        if not isinstance(abstention, str):
+            raise TypeError(f"abstention must be text, got {abstention!r}; pass a string")
         self.corruption_size = positive_integer("corruption_size", corruption_size)
         self.top_k = None if top_k is None else positive_integer("top_k", top_k)
         self.aggregation = aggregation
@@ -88,36 +92,50 @@ class RobustRAGGenerator:
             choices=choices,
         )
         self.model = None if model is None else as_reader(model)
+        self._loading = threading.Lock()
 
     def load(self) -> None:
         """Load what is loaded lazily: the embedded reader and the keyword extractor."""
-        if self.model is None:
-            from robust_components.models import load_reader
+        with self._loading:
+            if self.model is None:
+                from robust_components.models import load_reader
 
-            self.model = load_reader()
-        self.aggregator.load()
+                self.model = load_reader()
+            self.aggregator.load()
 
     def run(
-        self, query: str, passages: Sequence[str | Passage], *, model: Any = None
+        self,
+        query: str,
+        passages: Sequence[str | Passage],
+        *,
+        corruption_size: int | None = None,
+        model: Any = None,
     ) -> RAGResult:
         """Answer ``query`` from ``passages``, with an ``observed`` certificate.
 
         Args:
             query: the question; trusted.
             passages: texts, or :class:`Passage` objects that name their source; best rank first.
+            corruption_size: used instead of the configured value for this call.
             model: used instead of the configured model for this call.
 
         Raises:
             ValueError: the query is empty.
             TypeError: the query or a passage is no text.
         """
-        return drive(self.plan(query, passages), self._reader(model))
+        return drive(self.plan(query, passages, corruption_size), self._reader(model))
 
     async def run_async(
-        self, query: str, passages: Sequence[str | Passage], *, model: Any = None
+        self,
+        query: str,
+        passages: Sequence[str | Passage],
+        *,
+        corruption_size: int | None = None,
+        model: Any = None,
     ) -> RAGResult:
         """:meth:`run` without blocking the event loop."""
-        return await drive_async(self.plan(query, passages), self._reader(model))
+        reader = await asyncio.to_thread(self._reader, model)
+        return await drive_async(self.plan(query, passages, corruption_size), reader)
 
     def certify(
         self,
@@ -152,11 +170,14 @@ class RobustRAGGenerator:
         self.load() if model is None else self.aggregator.load()
         return self.model if model is None else as_reader(model)  # type: ignore[return-value]
 
-    def plan(self, query: str, passages: Sequence[str | Passage]) -> Plan[RAGResult]:
+    def plan(
+        self, query: str, passages: Sequence[str | Passage], corruption_size: int | None = None
+    ) -> Plan[RAGResult]:
         """The model calls of :meth:`run`, for drivers of your own (see ``rag.plan``)."""
         began = time.perf_counter()
+        budget = self.corruption_size if corruption_size is None else corruption_size
+        threat = PassageModification(positive_integer("corruption_size", budget))
         results, isolated = yield from self._isolate(query, passages)
-        threat = PassageModification(self.corruption_size)
         outcome = yield from self.aggregator.certify(query, isolated, threat, "observed")
         certificate = self._certificate(outcome, isolated, threat, "observed", began)
         withheld = self.on_uncertified == "abstain" and not certificate.certified
@@ -194,18 +215,20 @@ class RobustRAGGenerator:
             raise ValueError(f"query must not be empty, got {query!r}; pass the question")
         results = prepare(passages, self.top_k)
         used = [i for i, result in enumerate(results) if result.unused is None]
-        readings: list[Reading] = []
-        if used:
-            request = ReadRequest(query, tuple(results[i].text for i in used))
-            readings = yield request
-        for i, reading in zip(used, readings, strict=True):
+        # A blank passage abstains without a call: a chat model might answer from memory.
+        written = [i for i in used if results[i].text.strip()]
+        readings = {i: Reading(None) for i in used}
+        if written:
+            answers = yield ReadRequest(query, tuple(results[i].text for i in written))
+            readings.update(zip(written, answers, strict=True))
+        for i, reading in readings.items():
             results[i] = results[i].with_reading(reading)
         listed = PassageList(
             sources=tuple(results[i].source for i in used),
-            failed=tuple(reading.failure is not None for reading in readings),
-            top_k=len(used) if self.top_k is None else self.top_k,
+            failed=tuple(reading.failure is not None for reading in readings.values()),
+            top_k=len(results) if self.top_k is None else self.top_k,
         )
-        return results, Isolated(listed, tuple(readings))
+        return results, Isolated(listed, tuple(readings.values()))
 
     def _certificate(
         self,

@@ -20,7 +20,7 @@ class Passage:
         text: what the model reads.
         source: who wrote it; passages with one source count as one attacker unit. ``None`` makes
             the passage a source of its own.
-        id: identity of the document; a second passage with the same id is left out.
+        id: identity of the document; an exact repetition of it is left out.
     """
 
     text: str
@@ -67,6 +67,16 @@ class PassageResult:
         )
 
 
+def checked_source_key(source_key: Any) -> str:
+    """Return ``source_key``, or raise a ValueError that says what it must be."""
+    if not isinstance(source_key, str) or not source_key.removeprefix("host:"):
+        raise ValueError(
+            f"source_key must name a metadata field, got {source_key!r}; "
+            "pass for example 'source_id' or 'host:url'"
+        )
+    return source_key
+
+
 def source_of(
     meta: Mapping[str, Any], document_id: str | None, source_key: str = DEFAULT_SOURCE_KEY
 ) -> str | None:
@@ -75,21 +85,26 @@ def source_of(
     ``source_key`` names a metadata field; with the prefix ``"host:"`` the host name of the URL in
     that field counts (``"host:url"``). Without a value the document is its own source.
     """
-    wants_host = source_key.startswith("host:")
     value = meta.get(source_key.removeprefix("host:"))
     if value is None or value == "":
         return document_id
-    if not wants_host:
-        return str(value)
-    host = urlsplit(str(value)).hostname
-    return host or str(value)
+    return _host(str(value)) if source_key.startswith("host:") else str(value)
+
+
+def _host(url: str) -> str:
+    """Host name of ``url``, scheme or not; the whole text where there is none."""
+    try:
+        host = urlsplit(url if "//" in url else "//" + url).hostname
+    except ValueError:
+        host = None
+    return (host or url).rstrip(".").lower()
 
 
 def prepare(passages: Sequence[str | Passage], top_k: int | None) -> list[PassageResult]:
     """Give every passage a source, and mark those that will not be read.
 
-    Passages with an id seen before, and passages beyond ``top_k``, are kept in the result with
-    ``unused`` saying why.
+    Exact repetitions (id, source and text), and passages beyond ``top_k``, are kept in the result
+    with ``unused`` saying why.
 
     Raises:
         TypeError: ``passages`` is a string, or a passage is no text.
@@ -101,7 +116,7 @@ def prepare(passages: Sequence[str | Passage], top_k: int | None) -> list[Passag
         )
     named = {p.source for p in passages if isinstance(p, Passage)}
     results: list[PassageResult] = []
-    seen: set[str] = set()
+    seen: set[tuple[str, str, str]] = set()
     used = 0
     for position, item in enumerate(passages):
         passage = Passage(item) if isinstance(item, str) else item
@@ -117,13 +132,13 @@ def prepare(passages: Sequence[str | Passage], top_k: int | None) -> list[Passag
             while passage.id is None and source in named:
                 source += "'"
         unused = None
-        if passage.id is not None and passage.id in seen:
-            unused = f"duplicate id {passage.id!r}"
+        identity = (passage.id or "", str(source), passage.text)
+        if passage.id is not None and identity in seen:
+            unused = f"duplicate of document {passage.id!r}"
         elif top_k is not None and used >= top_k:
             unused = f"beyond top_k={top_k}"
         else:
             used += 1
-        if passage.id is not None:
-            seen.add(passage.id)
+        seen.add(identity)
         results.append(PassageResult(text=passage.text, source=str(source), unused=unused))
     return results

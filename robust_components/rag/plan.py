@@ -61,15 +61,22 @@ def _answer(request: ReadRequest | CombineRequest, reader: PassageReader) -> lis
     if isinstance(request, ReadRequest):
         return _read(reader, request)
     if hasattr(reader, "combine_many"):
-        return list(reader.combine_many(request.query, request.keyword_sets))
+        try:
+            return list(reader.combine_many(request.query, request.keyword_sets))
+        except Exception as error:  # no answer, hence no certificate
+            return [failed_reading(error)] * len(request.keyword_sets)
     return [_combine(reader, request.query, keywords) for keywords in request.keyword_sets]
 
 
 async def _answer_async(request: ReadRequest | CombineRequest, reader: Any) -> list[Reading]:
-    if isinstance(request, ReadRequest) and hasattr(reader, "read_async"):
-        return list(await reader.read_async(request.query, request.passages))
-    if isinstance(request, CombineRequest) and hasattr(reader, "combine_many_async"):
-        return list(await reader.combine_many_async(request.query, request.keyword_sets))
+    try:
+        if isinstance(request, ReadRequest) and hasattr(reader, "read_async"):
+            return list(await reader.read_async(request.query, request.passages))
+        if isinstance(request, CombineRequest) and hasattr(reader, "combine_many_async"):
+            return list(await reader.combine_many_async(request.query, request.keyword_sets))
+    except Exception as error:  # every row failed
+        rows = request.passages if isinstance(request, ReadRequest) else request.keyword_sets
+        return [failed_reading(error)] * len(rows)
     return await asyncio.to_thread(_answer, request, reader)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from robust_components.models.protocols import Reading, TextGenerator
 from robust_components.rag.normalise import is_abstention
+from robust_components.threats import positive_integer
 
 ISOLATED_PROMPT = """\
 Context information is below.
@@ -38,6 +39,9 @@ class PromptReader:
         isolated_prompt: template with ``{passage}`` and ``{query}``.
         keyword_prompt: template with ``{keywords}`` and ``{query}``.
         max_passage_characters: longer passages are cut and flagged.
+
+    Raises:
+        ValueError: a template lacks a place, or ``max_passage_characters`` is below 1.
     """
 
     def __init__(
@@ -50,12 +54,24 @@ class PromptReader:
         keyword_prompt: str = KEYWORD_PROMPT,
         max_passage_characters: int = 12_000,
     ) -> None:
+        for argument, template, places in (
+            ("isolated_prompt", isolated_prompt, ("{passage}", "{query}")),
+            ("keyword_prompt", keyword_prompt, ("{keywords}", "{query}")),
+        ):
+            missing = [place for place in places if place not in template]
+            if missing or "{{" in template:
+                raise ValueError(
+                    f"{argument} must hold {' and '.join(places)} in single braces, "
+                    f"got {template[:80]!r}; add what is missing"
+                )
         self.generator = generator
         self.name = name or type(generator).__name__
         self.fingerprint = fingerprint
         self.isolated_prompt = isolated_prompt
         self.keyword_prompt = keyword_prompt
-        self.max_passage_characters = max_passage_characters
+        self.max_passage_characters = positive_integer(
+            "max_passage_characters", max_passage_characters
+        )
 
     def read_prompts(self, query: str, passages: Sequence[str]) -> list[str]:
         """One prompt a passage."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 
 if importlib.util.find_spec("langchain_core") is None:
     collect_ignore_glob = ["test_*.py"]
@@ -17,7 +20,7 @@ else:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-    from pydantic import PrivateAttr
+    from pydantic import Field, PrivateAttr
 
     class TableChatModel(BaseChatModel):
         """Answers with the value of the first key that occurs in the prompt, in any case.
@@ -25,7 +28,7 @@ else:
         ``"!error"`` raises and ``"!sleep"`` takes half a second; without a key it does not know.
         """
 
-        table: dict[str, str] = {}
+        table: dict[str, str] = Field(default_factory=dict)
         model_name: str = "table-1"
         temperature: float | None = None
         _busy: int = PrivateAttr(0)

@@ -171,7 +171,9 @@ async def test_failures_count_as_hostile(
     error = "ConnectionError" if failing == "!error" else "TimeoutError"
     assert message.content == "Paris"
     assert error in message.response_metadata["passages"][3]["failure"]
-    assert certificate["radius"] == 1 and "1 source gave no usable" in str(certificate["assumptions"])
+    assert certificate["radius"] == 1 and "1 source gave no usable" in str(
+        certificate["assumptions"]
+    )
     assert "1 of 4 documents" in caplog.text and error in caplog.text
 
 
@@ -312,6 +314,7 @@ def test_settings_can_be_changed_for_one_call(paris: Any, documents: list[Docume
         assert message.response_metadata["certificate"]["certified"] is certified
 
 
+@pytest.mark.filterwarnings("ignore:The function `load` is in beta")
 def test_goes_through_langchain_serialisation(chat: Any, documents: list[Document]) -> None:
     llm = chat({"Eiffel": "Paris"})
     generator = RobustRAGGenerator(llm=llm, corruption_size=2, choices=["Paris", "Rome"])

@@ -208,9 +208,10 @@ def test_own_counting_agrees_with_run():
         (4, 4, 2),
         (4, 5, 2),
         (4, 9, 2),
-        pytest.param(5, 5, 2, marks=pytest.mark.slow),
-        pytest.param(5, 6, 2, marks=pytest.mark.slow),
-        pytest.param(4, 4, 3, marks=pytest.mark.slow),
+        (5, 5, 2),
+        (5, 6, 2),
+        pytest.param(5, 5, 3, marks=pytest.mark.slow),
+        pytest.param(5, 9, 3, marks=pytest.mark.slow),
     ],
 )
 def test_injection_radius_is_the_true_optimum(size, top_k, limit):
@@ -220,32 +221,50 @@ def test_injection_radius_is_the_true_optimum(size, top_k, limit):
         assert min(radius, limit) == best, entries
 
 
-@pytest.mark.parametrize("size, top_k", [(2, 2), (3, 3), (3, 4), (3, 9)])
-def test_injection_is_sound_when_rows_failed(size, top_k):
+@pytest.mark.parametrize(
+    "size, top_k, most_each", [(3, 3, 1), (3, 4, 2), (4, 4, 1), (4, 5, 1), (4, 9, 1), (3, 3, 2)]
+)
+def test_injection_is_sound_when_rows_failed(size, top_k, most_each):
     """A failed clean row keeps its rank but may answer anything once it does respond."""
-    for entries in clean_lists(size):
+    for entries in clean_lists(size, "ab-!", most_each):
         radius = certified(entries, PassageInjection(1), top_k).radius
         best = true_budget(entries, lambda k, e=entries: injected(e, k, top_k), 2)
         assert min(radius, 2) <= best, entries
 
 
+UNCOVERED = pytest.mark.xfail(
+    strict=True,
+    reason="rivals are taken from the votes of the whole list, so an answer that only ejection "
+    "uncovers (of a source that contradicted itself before) is overlooked",
+)
+
+
+@UNCOVERED
+def test_ejection_uncovers_a_rival():
+    """``s0`` says a and b, so it has no vote; ejecting its last passage gives a vote to ``a``."""
+    clean = (("s0", "a"), ("s1", "b"), ("s2", "b"), ("s0", "b"))
+    after = (("hostile", "a"), *clean[:3])
+    assert (answer(clean), answer(after)) == ("b", "a")
+    assert certified(clean, PassageInjection(1), 4).radius == 0
+
+
 @pytest.mark.parametrize(
-    "size, top_k, most_each, budget",
+    "size, top_k, budget, passages_per_source",
     [
-        (2, 2, 1, 2),
-        (3, 3, 1, 2),
-        (3, 4, 2, 1),
-        (4, 4, 2, 1),
-        pytest.param(3, 3, 2, 2, marks=pytest.mark.slow),
-        pytest.param(4, 4, 2, 2, marks=pytest.mark.slow),
+        (2, 2, 2, 1),
+        (3, 3, 2, 2),
+        (3, 4, 2, 2),
+        (3, 5, 2, 2),
+        pytest.param(4, 4, 1, 1, marks=UNCOVERED),
+        pytest.param(4, 4, 1, 2, marks=UNCOVERED),
+        pytest.param(4, 5, 1, 2, marks=UNCOVERED),
+        (4, 6, 1, 2),
+        pytest.param(5, 5, 1, 1, marks=[pytest.mark.slow, UNCOVERED]),
     ],
 )
-@pytest.mark.parametrize("passages_per_source", [1, 2])
-def test_injection_with_several_passages_a_source(
-    size, top_k, most_each, budget, passages_per_source
-):
+def test_injection_with_several_passages_a_source(size, top_k, budget, passages_per_source):
     """Clean sources may hold two passages, of which ejection can take one."""
-    for entries in clean_lists(size, "ab-", most_each):
+    for entries in clean_lists(size, "ab-", most_each=2):
         threat = PassageInjection(1, passages_per_source=passages_per_source)
         radius = certified(entries, threat, top_k).radius
         best = true_budget(
@@ -260,9 +279,9 @@ def test_injection_with_several_passages_a_source(
         (1, 2),
         (2, 3),
         (3, 3),
-        (4, 2),
-        pytest.param(4, 4, marks=pytest.mark.slow),
-        pytest.param(5, 2, marks=pytest.mark.slow),
+        (4, 4),
+        (5, 2),
+        pytest.param(6, 2, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("room", [0, 2])
@@ -275,7 +294,12 @@ def test_modification_radius_is_the_true_optimum(size, limit, room):
 
 @pytest.mark.parametrize(
     "size, symbols, limit",
-    [(2, "abc-!", 2), (3, "ab-!", 2), pytest.param(4, "ab-", 2, marks=pytest.mark.slow)],
+    [
+        (2, "abc-!", 2),
+        (3, "abc-!", 2),
+        (4, "ab-!", 2),
+        pytest.param(5, "ab-", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_modification_with_several_passages_a_source(size, symbols, limit):
     """Removing a source frees all its slots, each for another unknown source: still exact."""
@@ -379,32 +403,26 @@ def attacked(entries, budget, top_k):
 @pytest.mark.parametrize(
     "size, top_k, budget",
     [
-        (2, 2, 2),
         (3, 3, 1),
         (3, 4, 1),
         (4, 4, 1),
-        (3, 3, 2),
-        pytest.param(3, 4, 2, marks=pytest.mark.slow),
-        pytest.param(4, 4, 2, marks=pytest.mark.slow),
-        pytest.param(5, 5, 1, marks=pytest.mark.slow),
+        (4, 5, 1),
+        (5, 5, 1),
+        pytest.param(5, 5, 2, marks=pytest.mark.slow),
+        pytest.param(4, 6, 2, marks=pytest.mark.slow),
     ],
 )
 def test_observed_certificates_recover_the_clean_answer(size, top_k, budget):
     """Issued on the attacked list, with the hostile sources in it: the clean answer is the same."""
     held = 0
-    for clean in clean_lists(size, "abc-" if size > 3 or budget > 1 else "abc-!"):
+    for clean in clean_lists(size, "ab-!" if budget == 1 else "ab-"):
         before = answer(clean)
-        for after, hostile in set(map(_frozen, attacked(clean, budget, top_k))):
+        for after, hostile in attacked(clean, budget, top_k):
             found, radius = observed(after, top_k)
             if radius >= len(hostile | failed_sources(after)):
                 held += 1
                 assert found == before, (clean, after)
-    assert held or size < 3
-
-
-def _frozen(pair):
-    entries, hostile = pair
-    return tuple(entries), frozenset(hostile)
+    assert held
 
 
 def rewritten_in_its_slots(entries, hostile):

@@ -13,28 +13,32 @@ logger = logging.getLogger(__name__)
 
 
 def to_passages(documents: Sequence[Document], source_key: str) -> list[Passage]:
-    """Passages of the documents that have text content; the others are logged."""
+    """
+    One passage a document. A document without text content becomes an empty passage and is logged.
+
+    It is not left out: whoever placed it holds a slot of the list, and certificates count slots.
+    """
     textless = [document.id for document in documents if document.content is None]
     if textless:
-        logger.warning("Documents without text content are not read: {ids}", ids=textless)
+        logger.warning("Documents without text content are read as empty: {ids}", ids=textless)
     return [
-        Passage(document.content, source=_source(document, source_key), id=document.id)
+        Passage(
+            "" if document.content is None else document.content,
+            source=source_of(document.meta, document.id, source_key),
+            id=document.id,
+        )
         for document in documents
-        if document.content is not None
     ]
 
 
-def annotate(
-    documents: Sequence[Document], results: Sequence[PassageResult], source_key: str
-) -> list[Document]:
+def annotate(documents: Sequence[Document], results: Sequence[PassageResult]) -> list[Document]:
     """
-    Copies of all documents, in order, with their result in `meta["robust_rag"]`.
+    Copies of the documents, in order, with their result in `meta["robust_rag"]`.
 
     Failed readings are logged: they count as hostile.
 
     :param documents: the documents given to `to_passages`.
-    :param results: one result for each passage that `to_passages` returned.
-    :param source_key: as for `to_passages`.
+    :param results: one result a document.
     """
     failures = [result.failure for result in results if result.failure is not None]
     if failures:
@@ -44,19 +48,9 @@ def annotate(
             total=len(documents),
             why=failures[0],
         )
-    remaining = iter(results)
     annotated = []
-    for document in documents:
-        if document.content is None:
-            source = _source(document, source_key)
-            result = PassageResult("", source, unused="no text content")
-        else:
-            result = next(remaining)
+    for document, result in zip(documents, results, strict=True):
         details = asdict(result)
         del details["text"]
         annotated.append(replace(document, meta={**document.meta, "robust_rag": details}))
     return annotated
-
-
-def _source(document: Document, source_key: str) -> str:
-    return source_of(document.meta, document.id, source_key) or document.id

@@ -136,8 +136,8 @@ class RobustRAGGenerator:
         self.aggregation = aggregation
         self.corruption_size = int(corruption_size)
         self.top_k = None if top_k is None else int(top_k)
-        self.alpha = alpha if isinstance(alpha, str) else float(alpha)
-        self.beta = beta if isinstance(beta, str) else float(beta)
+        self.alpha = float(alpha) if isinstance(alpha, (int, float)) else str(alpha)
+        self.beta = float(beta) if isinstance(beta, (int, float)) else str(beta)
         self.max_optional_keywords = int(max_optional_keywords)
         self.max_final_calls = int(max_final_calls)
         self.choices = None if choices is None else [str(choice) for choice in choices]
@@ -194,8 +194,8 @@ class RobustRAGGenerator:
         Answers the query, with a certificate.
 
         :param query: the question; trusted.
-        :param documents: retrieved documents, best first. One without text content cannot be read:
-            it is left out and marked `unused`, so that no stray image stops a pipeline.
+        :param documents: retrieved documents, best first. One without text content is read as an
+            empty text: its source keeps its place in the count, and no stray image stops a run.
         :param corruption_size: overrides the instance's `corruption_size`.
         :returns:
             - `answers`: one answer. Its `documents` are copies of all documents given, in order,
@@ -230,7 +230,7 @@ class RobustRAGGenerator:
         return core
 
     def _outputs(self, query: str, documents: list[Document], result: RAGResult) -> dict[str, Any]:
-        annotated = annotate(documents, result.passages, self.source_key)
+        annotated = annotate(documents, result.passages)
         answer = GeneratedAnswer(result.answer, query, annotated, meta=_meta(result))
         reply = ChatMessage.from_assistant(result.answer, meta=_meta(result))
         certificate = result.certificate.to_dict()
