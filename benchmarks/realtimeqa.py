@@ -22,11 +22,11 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.reporting import write_report
+from robust_components.answers import contains_gold
 from robust_components.attacks import poison_passage, prompt_injection_passage
 from robust_components.models import load_reader
 from robust_components.models.memo import MemoReader
 from robust_components.rag.generator import RobustRAGGenerator
-from robust_components.rag.metrics import contains_gold
 from robust_components.threats import PassageInjection, PassageModification
 
 TOP_K = 10

@@ -20,12 +20,12 @@ os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 from haystack import Document, Pipeline
 from haystack.components.retrievers.in_memory import InMemoryBM25Retriever
 from haystack.document_stores.in_memory import InMemoryDocumentStore
-from haystack_integrations.components.generators.robust_components import RobustRAGGenerator
 
+from haystack_integrations.components.generators.robust_components import RobustRAGGenerator
 from robust_components import Certificate
+from robust_components.answers import contains_gold
 from robust_components.attacks import poison_passage, prompt_injection_passage
 from robust_components.models import load_reader
-from robust_components.rag.metrics import contains_gold
 
 CORPUS = Path(__file__).with_name("corpus.json")
 TOP_K = 10

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robust_components.answers import normalise_answer
 from robust_components.models.embedded import base_fingerprint, base_path
 from robust_components.models.protocols import Reading
 from robust_components.models.reader_encoding import EncodedPair, collate, encode_pair

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from robust_components.answers import contains_gold, normalise_answer
 from robust_components.models.protocols import Reading
 from robust_components.rag.keyword_aggregation import (
     KeywordResponses,
@@ -15,8 +16,6 @@ from robust_components.rag.keyword_aggregation import (
     reachable_keyword_sets,
 )
 from robust_components.rag.keywords import SpacyKeywords
-from robust_components.rag.metrics import contains_gold
-from robust_components.rag.normalise import normalise_answer
 from robust_components.rag.plan import CombineRequest, Plan
 from robust_components.rag.scenarios import PassageList
 from robust_components.rag.voting import ANY_OTHER, Ballot, certified_budget, reachable_answers

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, Protocol, runtime_checkable
 
-from robust_components.rag.normalise import normalise_answer
+from robust_components.answers import normalise_answer
 
 _FUNCTION_WORDS = frozenset({"ADP", "AUX", "CCONJ", "DET", "INTJ", "PART", "PRON", "SCONJ"})
 

@@ -11,8 +11,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from robust_components.answers import is_abstention
 from robust_components.models.protocols import PassageReader, Reading
-from robust_components.rag.normalise import is_abstention
 
 Result = TypeVar("Result")
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from robust_components.answers import is_abstention
 from robust_components.models.protocols import Reading, TextGenerator
-from robust_components.rag.normalise import is_abstention
 from robust_components.threats import positive_integer
 
 ISOLATED_PROMPT = """\

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robust_components.rag.normalise import NORMALISER
+from robust_components.answers import NORMALISER
 from robust_components.rag.scenarios import PassageList
 from robust_components.threats import PassageInjection, PassageModification
 

@@ -8,9 +8,13 @@ cannot be checked without it; that no other set is reachable is checked here.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
+import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -39,6 +43,9 @@ _FRACTION = re.compile(r"[0-9]{1,40}(/[0-9]{1,40})?")
 
 Words = int
 """A set of keywords: bit i stands for keyword i."""
+
+Pattern = tuple[int, Words]
+"""The responses that give some keywords (a bit set) and those keywords."""
 
 
 def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
@@ -74,7 +81,7 @@ def _words_or_null(value: Any, name: str, total: int) -> Words | None:
     return None if value is None else _words(value, f"evidence[{name!r}]", total)
 
 
-def _union(sets: Iterator[Words]) -> Words:
+def _union(sets: Iterable[Words]) -> Words:
     union = 0
     for one in sets:
         union |= one
@@ -91,7 +98,7 @@ def _fraction(parameters: Mapping[str, Any], name: str) -> Fraction:
     raise Unverifiable(f"parameters[{name!r}] must be a fraction as text, got {shown(value)}.")
 
 
-def _rule(certificate: Mapping[str, Any], total: int) -> _Rule:
+def _rule(certificate: Mapping[str, Any], total: int) -> Rule:
     parameters = certificate["parameters"]
     alpha, beta = _fraction(parameters, "alpha"), _fraction(parameters, "beta")
     if not 0 < alpha <= 1 or beta < 1:
@@ -100,15 +107,17 @@ def _rule(certificate: Mapping[str, Any], total: int) -> _Rule:
         entry(parameters, "max_optional_keywords", "parameters"),
         "parameters['max_optional_keywords']",
     )
-    stated = listing(
-        entry(certificate["evidence"], "same_answer", "evidence"), "evidence['same_answer']", MAX_SETS
-    )
-    sets = {_words_or_null(one, "same_answer", total) for one in stated}
-    return _Rule(alpha, beta, most, sets - {None}, None in sets, total)  # type: ignore[arg-type]
+    stated = entry(certificate["evidence"], "same_answer", "evidence")
+    sets = [
+        _words_or_null(one, "same_answer", total)
+        for one in listing(stated, "evidence['same_answer']", MAX_SETS)
+    ]
+    same = frozenset(words for words in sets if words is not None)
+    return Rule(alpha, beta, most, same, None in sets, 1 + total // 1000)
 
 
 @dataclass(frozen=True)
-class _Rule:
+class Rule:
     """Threshold mu(n) = min(alpha * n, beta), and the sets known to give one answer.
 
     Attributes:
@@ -117,17 +126,17 @@ class _Rule:
         max_optional: more keywords than this within an attacker's reach are not certified.
         same: keyword sets that give the answer.
         silence_agrees: whether no response at all gives the answer, too.
-        total: number of keywords.
+        width: steps that one operation on keyword sets counts for.
     """
 
     alpha: Fraction
     beta: Fraction
     max_optional: int
-    same: frozenset[Words] | set[Words]
+    same: frozenset[Words]
     silence_agrees: bool
-    total: int
+    width: int
     work: Work = field(default_factory=Work)
-    _seen: dict[tuple[Words, Words], bool] = field(default_factory=dict)
+    _known: dict[tuple[Words, Words], bool] = field(default_factory=dict)
 
     def needed(self, responses: int) -> int:
         return math.ceil(min(self.alpha * responses, self.beta))
@@ -137,23 +146,66 @@ class _Rule:
             return None
         needed = self.needed(len(responding))
         return _union(
-            words for givers, words in _patterns(responding) if givers.bit_count() >= needed
+            words for givers, words in self.patterns(responding) if givers.bit_count() >= needed
         )
+
+    def patterns(self, responding: list[Words]) -> list[Pattern]:
+        """Keywords that exactly the same responses give share their fate: (givers, keywords)."""
+        remaining: list[Pattern] = [(0, -1)]
+        for number, words in enumerate(responding):
+            self.work.spend(len(remaining) * self.width)
+            inside = [(givers | 1 << number, members & words) for givers, members in remaining]
+            outside = [(givers, members & ~words) for givers, members in remaining]
+            remaining = [pattern for pattern in inside + outside if pattern[1]]
+        return [pattern for pattern in remaining if pattern[0]]
 
     def covers(self, certain: Words, optional: Words) -> bool:
         """Whether every set between ``certain`` and ``certain | optional`` gives the answer.
 
         There are 2**|optional| of them, so it is enough to count those in ``same``.
         """
-        key = (certain, optional)
-        if key not in self._seen:
-            self.work.spend(len(self.same) * (1 + self.total // 1000))
-            ceiling = certain | optional
-            inside = sum(
-                words & certain == certain and words | ceiling == ceiling for words in self.same
+        if (certain, optional) not in self._known:
+            self.work.spend(len(self.same) * self.width)
+            most = certain | optional
+            between = sum(
+                words & certain == certain and words | most == most for words in self.same
             )
-            self._seen[key] = inside == 1 << optional.bit_count()
-        return self._seen[key]
+            self._known[certain, optional] = between == 1 << optional.bit_count()
+        return self._known[certain, optional]
+
+
+class Attack:
+    """Goes through the situations one budget allows; the optional keywords add up over them."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.optional_words = 0
+
+    def succeeds(self, patterns: list[Pattern], honest: int, arbitrary: int) -> bool:
+        """Whether the answer can change when the ``honest`` responses (a bit set) stay and up to
+        ``arbitrary`` hostile sources respond with any keywords, or abstain.
+        """
+        counts = [((givers & honest).bit_count(), words) for givers, words in patterns]
+        return any(
+            self._changes(counts, honest.bit_count() + hostile, hostile)
+            for hostile in range(arbitrary + 1)
+        )
+
+    def _changes(self, counts: list[tuple[int, Words]], responses: int, hostile: int) -> bool:
+        rule = self.rule
+        rule.work.spend(1 + len(counts) * rule.width)
+        if not responses:
+            return not rule.silence_agrees
+        needed = rule.needed(responses)
+        if needed <= hostile:
+            return True
+        certain = _union(words for count, words in counts if count >= needed)
+        optional = _union(
+            words for count, words in counts if 0 < count < needed <= count + hostile
+        )
+        self.optional_words |= optional
+        too_many = self.optional_words.bit_count() > rule.max_optional
+        return too_many or not rule.covers(certain, optional)
 
 
 def _merged(listed: RankedList, length: int) -> dict[int, Words]:
@@ -165,94 +217,43 @@ def _merged(listed: RankedList, length: int) -> dict[int, Words]:
     for owner, words in zip(listed.owners[:length], listed.responses, strict=False):
         if words is not None and owner not in listed.failed:
             given.setdefault(owner, []).append(words)
-    merged = {}
-    for owner, sets in given.items():
-        shared = sets[0]
-        for words in sets[1:]:
-            shared &= words
-        if shared or len(sets) == 1:
-            merged[owner] = shared
-    return merged
+    shared = {owner: functools.reduce(operator.and_, sets) for owner, sets in given.items()}
+    return {owner: words for owner, words in shared.items() if words or len(given[owner]) == 1}
 
 
-def _patterns(responding: list[Words]) -> list[tuple[int, Words]]:
-    """Keywords given by exactly the same responses, which share their fate: (givers, keywords)."""
-    remaining: list[tuple[int, Words]] = [(0, -1)]
-    for number, words in enumerate(responding):
-        split = []
-        for givers, members in remaining:
-            inside, outside = members & words, members & ~words
-            if inside:
-                split.append((givers | 1 << number, inside))
-            if outside:
-                split.append((givers, outside))
-        remaining = split
-    return [(givers, members) for givers, members in remaining if givers]
+class InjectionCheck:
+    """Every number of injected passages; what survives is grouped into patterns once."""
+
+    def __init__(self, listed: RankedList, rule: Rule, passages_per_source: int) -> None:
+        self.listed = listed
+        self.rule = rule
+        self.each = passages_per_source
+        self.known: dict[int, tuple[list[Pattern], int]] = {}
+
+    def withstands(self, budget: int) -> bool:
+        attack = Attack(self.rule)
+        return not any(
+            attack.succeeds(*self._surviving(length), arbitrary)
+            for length, arbitrary in injections(self.listed, budget, self.each)
+        )
+
+    def _surviving(self, length: int) -> tuple[list[Pattern], int]:
+        if length not in self.known:
+            responding = list(_merged(self.listed, length).values())
+            self.known[length] = self.rule.patterns(responding), (1 << len(responding)) - 1
+        return self.known[length]
 
 
-def _radius(threat: Mapping[str, Any], listed: RankedList, rule: _Rule) -> int:
-    if threat["kind"] == "passage_injection":
-        each = threat["passages_per_source"]
-        return largest_budget(listed, lambda k: _withstands_injection(listed, rule, k, each))
-    return _ModificationCheck(listed, rule).radius()
+class ModificationCheck:
+    """Every choice of hostile sources; equal sources are interchangeable and only counted."""
 
-
-@dataclass
-class _Attack:
-    """Goes through the situations one budget allows; the optional keywords add up over them."""
-
-    rule: _Rule
-    optional_words: Words = 0
-
-    def fails(self, patterns: list[tuple[int, Words]], honest: int, arbitrary: int) -> bool:
-        """Whether the answer can change: ``honest`` sources (a bit set) and up to ``arbitrary``
-        hostile ones that respond with any keywords, or abstain."""
-        rule = self.rule
-        counted = [((givers & honest).bit_count(), words) for givers, words in patterns]
-        for hostile in range(arbitrary + 1):
-            rule.work.spend(1 + len(counted) * (1 + rule.total // 1000))
-            responses = honest.bit_count() + hostile
-            if not responses:
-                if not rule.silence_agrees:
-                    return True
-                continue
-            needed = rule.needed(responses)
-            if needed <= hostile:
-                return True
-            certain = optional = 0
-            for count, words in counted:
-                if count >= needed:
-                    certain |= words
-                elif count and count >= needed - hostile:
-                    optional |= words
-            self.optional_words |= optional
-            if self.optional_words.bit_count() > rule.max_optional:
-                return True
-            if not rule.covers(certain, optional):
-                return True
-        return False
-
-
-def _withstands_injection(listed: RankedList, rule: _Rule, budget: int, each: int) -> bool:
-    attack = _Attack(rule)
-    for length, arbitrary in injections(listed, budget, each):
-        responding = list(_merged(listed, length).values())
-        rule.work.spend(length)
-        everyone = (1 << len(responding)) - 1
-        if attack.fails(_patterns(responding), everyone, arbitrary):
-            return False
-    return True
-
-
-class _ModificationCheck:
-    """Every choice of hostile sources; equal sources are interchangeable and counted only."""
-
-    def __init__(self, listed: RankedList, rule: _Rule) -> None:
+    def __init__(self, listed: RankedList, rule: Rule) -> None:
         self.listed = listed
         self.rule = rule
         merged = _merged(listed, len(listed.owners))
-        self.patterns = _patterns(list(merged.values()))
+        self.patterns = rule.patterns(list(merged.values()))
         self.everyone = (1 << len(merged)) - 1
+        self.given_up = sum(listed.slots[source] for source in listed.failed)
         bits = {source: 1 << number for number, source in enumerate(merged)}
         kinds: dict[tuple[Words | None, int], list[int]] = {}
         for source in listed.healthy:
@@ -260,28 +261,33 @@ class _ModificationCheck:
             kinds.setdefault(kind, []).append(bits.get(source, 0))
         self.kinds = [(slots, members) for (_, slots), members in kinds.items()]
 
-    def radius(self) -> int:
-        return largest_budget(self.listed, self._withstands)
-
-    def _withstands(self, budget: int) -> bool:
-        given_up = sum(self.listed.slots[source] for source in self.listed.failed)
-        attack = _Attack(self.rule)
+    def withstands(self, budget: int) -> bool:
+        attack, left = Attack(self.rule), budget - len(self.listed.failed)
         return not any(
-            attack.fails(
-                self.patterns, self.everyone & ~gone, given_up + freed + min(spare, self.listed.room)
+            attack.succeeds(
+                self.patterns,
+                self.everyone & ~gone,
+                self.given_up + freed + min(left - hostile, self.listed.room),
             )
-            for gone, freed, spare in self._choices(budget - len(self.listed.failed))
+            for hostile in range(min(left, len(self.listed.healthy)), -1, -1)
+            for gone, freed in self._choices(hostile)
         )
 
-    def _choices(self, budget: int, at: int = 0) -> Iterator[tuple[int, int, int]]:
-        """Hostile responses (a bit set), the slots they free, and the budget left over."""
-        if at == len(self.kinds):
-            yield 0, 0, budget
-            return
-        slots, members = self.kinds[at]
-        gone = 0
-        for taken in range(min(budget, len(members)) + 1):
-            if taken:
-                gone |= members[taken - 1]
-            for others, freed, spare in self._choices(budget - taken, at + 1):
-                yield gone | others, freed + taken * slots, spare
+    def _choices(self, hostile: int) -> Iterator[tuple[int, int]]:
+        """The responses (a bit set) and slots that some choice of ``hostile`` sources gives up."""
+        for chosen in itertools.combinations_with_replacement(range(len(self.kinds)), hostile):
+            self.rule.work.spend(1 + hostile)
+            taken = Counter(chosen)
+            if all(number <= len(self.kinds[kind][1]) for kind, number in taken.items()):
+                yield (
+                    _union(bit for kind, n in taken.items() for bit in self.kinds[kind][1][:n]),
+                    sum(n * self.kinds[kind][0] for kind, n in taken.items()),
+                )
+
+
+def _radius(threat: Mapping[str, Any], listed: RankedList, rule: Rule) -> int:
+    if threat["kind"] == "passage_injection":
+        check = InjectionCheck(listed, rule, threat["passages_per_source"]).withstands
+    else:
+        check = ModificationCheck(listed, rule).withstands
+    return largest_budget(listed, check)

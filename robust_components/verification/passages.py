@@ -8,7 +8,9 @@ claim, and the score against gold answers.
 from __future__ import annotations
 
 import ast
+import re
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +27,7 @@ from robust_components.verification.reading import (
 MAX_PASSAGES = 1000
 MAX_TEXT = 100_000
 THREATS = frozenset({"passage_injection", "passage_modification"})
+_QUOTED = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
 
 
 @dataclass(frozen=True)
@@ -174,14 +177,15 @@ def _sentence(certificate: Mapping[str, Any], listed: RankedList) -> tuple[str, 
 
 
 def unquoted(text: str) -> str | None:
-    """The text whose ``repr`` this is, or ``None``."""
-    if text[:1] not in ("'", '"'):
+    """The text that stands in quotes as Python writes it, or ``None`` if this is not one."""
+    if not _QUOTED.fullmatch(text):
         return None
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return str(ast.literal_eval(text))
+    except (ValueError, SyntaxError, Warning, MemoryError):
         return None
-    return value if isinstance(value, str) and repr(value) == text else None
 
 
 def normal_form(text: str) -> str:
@@ -195,9 +199,7 @@ def normal_form(text: str) -> str:
     padded = f" {_without_thousands_commas(folded)} "
     kept = []
     for before, mark, after in zip(padded, padded[1:], padded[2:], strict=False):
-        if not unicodedata.category(mark).startswith("P"):
-            kept.append(mark)
-        elif (
+        if not unicodedata.category(mark).startswith("P") or (
             (mark == "%" and before.isdigit())
             or (mark != "%" and before.isdigit() and after.isdigit())
             or (mark in "-." and after.isdigit() and not before.isalpha())

@@ -97,12 +97,10 @@ def _radius(
     threat: Mapping[str, Any], listed: RankedList, winner: str, choices: list[str] | None
 ) -> int:
     if threat["kind"] == "passage_injection":
-        each = threat["passages_per_source"]
-        return largest_budget(
-            listed, lambda budget: _withstands_injection(listed, winner, choices, budget, each)
-        )
-    leads = list(_least_leads(listed, winner, choices))
-    return largest_budget(listed, lambda budget: _withstands_modification(listed, leads, budget))
+        each, left = threat["passages_per_source"], _surviving_leads(listed, winner, choices)
+        return largest_budget(listed, lambda k: _withstands_injection(listed, left, k, each))
+    least = list(_least_leads(listed, winner, choices))
+    return largest_budget(listed, lambda k: _withstands_modification(listed, least, k))
 
 
 def _rivals(winner: str, votes: Mapping[int, str], choices: list[str] | None) -> set[Rival]:
@@ -111,20 +109,27 @@ def _rivals(winner: str, votes: Mapping[int, str], choices: list[str] | None) ->
     return {*votes.values(), None} - {winner}
 
 
-def _withstands_injection(
-    listed: RankedList, winner: str, choices: list[str] | None, budget: int, each: int
-) -> bool:
+def _surviving_leads(
+    listed: RankedList, winner: str, choices: list[str] | None
+) -> list[int]:
+    """The winner's lead over its strongest rival when only the first 0, 1, 2, ... passages stay."""
+    leads = []
+    for length in range(len(listed.owners) + 1):
+        votes = votes_of(listed, length)
+        counts: Counter[Rival] = Counter(votes.values())
+        leads.append(counts[winner] - max(counts[r] for r in _rivals(winner, votes, choices)))
+    return leads
+
+
+def _withstands_injection(listed: RankedList, leads: list[int], budget: int, each: int) -> bool:
     """All arbitrary sources vote for the strongest rival of what survives.
 
     Without an arbitrary source nothing was injected and the answer is the one at hand.
     """
-    for length, arbitrary in injections(listed, budget, each):
-        votes = votes_of(listed, length)
-        counts: Counter[Rival] = Counter(votes.values())
-        strongest = max(counts[rival] for rival in _rivals(winner, votes, choices))
-        if arbitrary and counts[winner] <= strongest + arbitrary:
-            return False
-    return True
+    return all(
+        leads[length] > arbitrary or not arbitrary
+        for length, arbitrary in injections(listed, budget, each)
+    )
 
 
 def _least_leads(
@@ -162,9 +167,7 @@ def _least_leads(
         yield least
 
 
-def _withstands_modification(
-    listed: RankedList, leads: list[list[int]], budget: int
-) -> bool:
+def _withstands_modification(listed: RankedList, leads: list[list[int]], budget: int) -> bool:
     """Budget not spent on sources in the list brings one more source each while there is room."""
     left = budget - len(listed.failed)
     return all(

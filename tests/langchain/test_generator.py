@@ -20,13 +20,14 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import ValidationError
 
-import robust_components.models
+import robust_components
 from langchain_robust import RobustRAGGenerator
 from robust_components import Certificate
 from robust_components.models.testing import KeywordReader
+from robust_components.rag.passages import Passage
 
 QUESTION = "What is the capital of France?"
-READER = Path(robust_components.models.__file__).parent / "weights" / "reader"
+READER = Path(robust_components.__file__).parent / "models" / "weights" / "reader"
 
 
 class Words:
@@ -285,13 +286,15 @@ def test_no_arguments_are_needed_and_repr_is_short() -> None:
 
 
 @pytest.mark.skipif(not READER.is_dir(), reason="the embedded reader is not trained yet")
-async def test_embedded_reader() -> None:
+async def test_no_llm_means_the_embedded_reader(documents: list[Document]) -> None:
     generator = RobustRAGGenerator()
-    context = [f"{who} says that Paris is the capital of France." for who in ("Ann", "Bob", "Cy")]
-    message = ask(generator, context)
-    assert message.content == "Paris"
-    assert (await generator.ainvoke({"question": QUESTION, "context": context})).content == "Paris"
-    assert message.response_metadata["passages"][0]["probability"] > 0
+    passages = [Passage(d.page_content, source=d.metadata["source"]) for d in documents]
+    result = robust_components.RobustRAGGenerator().run(QUESTION, passages)
+    given = {"question": QUESTION, "context": documents}
+    for message in (generator.invoke(given), await generator.ainvoke(given)):
+        assert message.content == result.answer
+        assert message.response_metadata["certificate"]["evidence"] == result.certificate.evidence
+        assert message.response_metadata["certificate"]["model"] == result.certificate.model
 
 
 def test_copies_and_changed_settings_take_effect(paris: Any, documents: list[Document]) -> None:
