@@ -34,7 +34,7 @@ THREATS = {"injection": PassageInjection(1), "modification": PassageModification
 
 
 def read_questions(path: Path) -> list[dict[str, Any]]:
-    """Questions with ``gold`` answers, ``target`` of the attacker, and clean and hostile passages."""
+    """Questions with gold answers, the attacker's target, and clean and hostile passages."""
     questions = []
     for row in json.loads(path.read_text(encoding="utf-8")):
         snippets = [s for s in row["context"] if (s.get("text") or "").strip()][:TOP_K]
@@ -57,7 +57,9 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
 def evaluate(questions: list[dict[str, Any]], reader: Any) -> dict[str, dict[str, float]]:
     """Figures for plain retrieval-augmented reading and each aggregation."""
     memo = MemoReader(reader)
-    systems = {name: RobustRAGGenerator(memo, name, 1, top_k=TOP_K) for name in ("voting", "keyword")}
+    systems = {
+        name: RobustRAGGenerator(memo, name, 1, top_k=TOP_K) for name in ("voting", "keyword")
+    }
     figures: dict[str, dict[str, float]] = {name: {} for name in ("plain", *systems)}
     share = 1 / len(questions)
 
@@ -78,7 +80,7 @@ def evaluate(questions: list[dict[str, Any]], reader: Any) -> dict[str, dict[str
                 result = system.run(item["question"], passages)
                 answer = None if result.abstained else result.answer
                 withheld = answer if result.certificate.certified else None
-                if False and not result.certificate.verify():
+                if not result.certificate.verify():
                     raise AssertionError(result.certificate.problems())
                 count(name, f"{prefix}accuracy", contains_gold(answer, item["gold"]))
                 count(name, f"{prefix}certified_for_1", result.certificate.certified)
@@ -97,7 +99,9 @@ def evaluate(questions: list[dict[str, Any]], reader: Any) -> dict[str, dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="dev.json of RealtimeQA")
     parser.add_argument("--json", type=Path, help="write the report here")
     parser.add_argument("--reader", type=Path, help="folder of another reader adapter")

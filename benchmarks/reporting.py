@@ -24,7 +24,9 @@ def machine() -> dict[str, Any]:
         model, memory = platform.processor(), 0.0
     described = {
         "processor": model,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "memory_gib": round(memory, 1),
         "python": platform.python_version(),
     }

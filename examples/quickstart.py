@@ -4,7 +4,8 @@
 
 The corpus (``corpus.json``) is retrieved by BM25. Each question is asked three times: on the clean
 corpus, with a prompt injection in it, and with a PoisonedRAG-style false passage. The plain
-pipeline gives the same reader all retrieved passages at once.
+pipeline gives the same reader all retrieved passages at once, cut at its 512 word pieces, most of
+which the hostile passage fills by repeating itself.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack_integrations.components.generators.robust_components import RobustRAGGenerator
 from robust_components import Certificate
 from robust_components.answers import contains_gold
-from robust_components.attacks import poison_passage, prompt_injection_passage
+from robust_components.attacks import instruction_override_passage, poison_passage
 from robust_components.models import load_reader
 
 CORPUS = Path(__file__).with_name("corpus.json")
 TOP_K = 10
+REPEATS = 10
 
 
 def hostile_documents(question: dict[str, Any], passages: dict[str, Any]) -> dict[str, Document]:
@@ -36,8 +38,10 @@ def hostile_documents(question: dict[str, Any], passages: dict[str, Any]) -> dic
     supporting = passages[question["supporting"][0]]["text"]
     false_claim = supporting.replace(question["answer"], question["target"])
     texts = {
-        "prompt injection": prompt_injection_passage(question["question"], question["target"]),
-        "poisoned passage": poison_passage(question["question"], false_claim),
+        "prompt injection": instruction_override_passage(
+            question["question"], false_claim, repeats=REPEATS
+        ),
+        "poisoned passage": poison_passage(question["question"], false_claim, repeats=REPEATS),
     }
     return {
         attack: Document(content=text, meta={"source_id": "attacker.example"})
@@ -64,7 +68,9 @@ def main() -> int:
     store = InMemoryDocumentStore()
     store.write_documents(
         [
-            Document(id=p["id"], content=f"{p['title']}. {p['text']}", meta={"source_id": p["source"]})
+            Document(
+                id=p["id"], content=f"{p['title']}. {p['text']}", meta={"source_id": p["source"]}
+            )
             for p in corpus["passages"]
         ]
     )
@@ -73,7 +79,10 @@ def main() -> int:
 
     rows = []
     for question in corpus["questions"]:
-        attacks: dict[str, Document | None] = {"none": None, **hostile_documents(question, passages)}
+        attacks: dict[str, Document | None] = {
+            "none": None,
+            **hostile_documents(question, passages),
+        }
         for attack, hostile in attacks.items():
             if hostile is not None:
                 store.write_documents([hostile])
@@ -88,7 +97,9 @@ def main() -> int:
     if arguments.json:
         report = {"questions": rows, "summary": summary}
         arguments.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        print(f"\nwritten to {arguments.json}; check it with: robust-components verify {arguments.json}")
+        print(
+            f"\nwritten to {arguments.json}; check it with: robust-components verify {arguments.json}"
+        )
     return 0
 
 
@@ -159,9 +170,13 @@ def print_summary(summary: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         plain, robust = summary[f"{figure}_plain"], summary[f"{figure}_robust"]
         print(f"{label:34}{plain:>8.0%}{robust:>8.0%}")
     print(f"{'certificates that verify':34}{'':>8}{summary['certificates_verified']:>8.0%}")
-    example = next((r for r in rows if r["attack"] != "none" and r["certificate"]["certified"]), None)
+    example = next(
+        (r for r in rows if r["attack"] != "none" and r["certificate"]["certified"]), None
+    )
     if example is not None:
-        print(f"\nOne certificate, of the answer under {example['attack']} to: {example['question']}")
+        print(
+            f"\nOne certificate, of the answer under {example['attack']} to: {example['question']}"
+        )
         print(Certificate.from_dict(example["certificate"]))
 
 

@@ -47,6 +47,8 @@ def normalise_answer(text: str) -> str:
 def is_abstention(text: str) -> bool:
     """Whether a generated response says that the passage does not answer the question."""
     return bool(_UNKNOWN.match(text.strip()))
+
+
 def contains_gold(answer: str | None, gold: Sequence[str]) -> float:
     """1.0 if a gold answer occurs as whole words in the normalised answer, else 0.0."""
     if answer is None:

@@ -111,7 +111,7 @@ class Certificate:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary, equal after a trip through JSON."""
-        return json.loads(canonical_json(self._content()))
+        return dict(json.loads(canonical_json(self._content())))
 
     def to_json(self, indent: int | None = None) -> str:
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
@@ -170,7 +170,9 @@ class Certificate:
         """Three lines: the claim, how far it holds, what it rests on."""
         verdict = "CERTIFIED" if self.certified else "NOT CERTIFIED"
         confidence = "" if self.confidence is None else f", confidence {self.confidence}"
-        threat = f"{self.threat.get('kind')} <= {self.threat.get('budget')} {self.threat.get('scope')}"
+        threat = (
+            f"{self.threat.get('kind')} <= {self.threat.get('budget')} {self.threat.get('scope')}"
+        )
         why = f" Reason: {self.reason}" if self.reason else ""
         return (
             f"{verdict} ({self.guarantee}{confidence}, {self.statement}): {self.claim}\n"

@@ -14,9 +14,13 @@ def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer >= {minimum}, got {value!r}; pass a whole number")
+        raise TypeError(
+            f"{name} must be an integer >= {minimum}, got {value!r}; pass a whole number"
+        )
     if number < minimum:
-        raise ValueError(f"{name} must be >= {minimum}, got {number}; raise it to at least {minimum}")
+        raise ValueError(
+            f"{name} must be >= {minimum}, got {number}; raise it to at least {minimum}"
+        )
     return number
 
 

@@ -55,7 +55,9 @@ def test_betting_bound_of_nothing_is_trivial():
     assert bounds.betting_upper([], 0.05) == 1.0
 
 
-@pytest.mark.parametrize("words, shown, edits", [(5, 2, 1), (6, 3, 2), (4, 4, 1), (4, 0, 2), (3, 1, 3)])
+@pytest.mark.parametrize(
+    "words, shown, edits", [(5, 2, 1), (6, 3, 2), (4, 4, 1), (4, 0, 2), (3, 1, 3)]
+)
 def test_overlap_probability_counts_subsets(words, shown, edits):
     edited = set(range(edits))
     subsets = list(combinations(range(words), shown))
@@ -82,5 +84,5 @@ def test_more_edits_than_words_hit_every_nonempty_mask():
     ],
 )
 def test_out_of_range_values_are_refused(call):
-    with pytest.raises(ValueError, match="must|need"):
+    with pytest.raises(ValueError, match=r"must|need"):
         call()

@@ -23,7 +23,7 @@ class ChatCompleter:
     then its exception takes the place of the response. No call affects another's result.
 
     Args:
-        complete: blocking completion of one prompt, or ``None`` if only ``complete_async`` is given.
+        complete: blocking completion of one prompt; ``None`` if only ``complete_async`` is given.
         complete_async: the same as a coroutine function; used by :meth:`generate_async`.
         name: model name for certificates.
         fingerprint: version of the model as far as known.
@@ -59,8 +59,9 @@ class ChatCompleter:
         """Complete all prompts; an exception stands where a response could not be had."""
         complete = self.complete
         if complete is None:
-            return _in_daemon_thread(asyncio.run, self.generate_async(prompts)).result()
-        results: dict[int, str | BaseException] = {}
+            results = _in_daemon_thread(asyncio.run, self.generate_async(prompts)).result()
+            return list(results)
+        outcomes: dict[int, str | BaseException] = {}
         waiting = [(index, 0) for index in reversed(range(len(prompts)))]
         running: dict[Future[str], tuple[int, int, float]] = {}
         while waiting or running:
@@ -68,7 +69,9 @@ class ChatCompleter:
                 index, attempt = waiting.pop()
                 future = _in_daemon_thread(complete, prompts[index])
                 running[future] = (index, attempt, time.monotonic())
-            done, _ = wait(running, timeout=self._next_deadline(running), return_when=FIRST_COMPLETED)
+            done, _ = wait(
+                running, timeout=self._next_deadline(running), return_when=FIRST_COMPLETED
+            )
             now = time.monotonic()
             for future, (index, attempt, started) in list(running.items()):
                 outcome: str | BaseException
@@ -82,8 +85,8 @@ class ChatCompleter:
                 if isinstance(outcome, Exception) and attempt < self.retries:
                     waiting.append((index, attempt + 1))
                 else:
-                    results[index] = outcome
-        return [results[index] for index in range(len(prompts))]
+                    outcomes[index] = outcome
+        return [outcomes[index] for index in range(len(prompts))]
 
     def _next_deadline(self, running: dict[Future[str], tuple[int, int, float]]) -> float | None:
         if self.timeout is None:

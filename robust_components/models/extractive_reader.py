@@ -80,7 +80,10 @@ class ExtractiveReader:
         from transformers import AutoConfig, AutoModel, AutoTokenizer
 
         folder = Path(folder)
-        parts = [folder / name for name in ("reader.json", "adapter_model.safetensors", "head.safetensors")]
+        parts = [
+            folder / name
+            for name in ("reader.json", "adapter_model.safetensors", "head.safetensors")
+        ]
         missing = [part.name for part in parts if not part.is_file()]
         if missing:
             raise FileNotFoundError(
@@ -91,10 +94,11 @@ class ExtractiveReader:
         if settings["base_fingerprint"] != base_fingerprint():
             raise ValueError(
                 f"the adapter in {folder} was trained on {settings['base_model']} with SHA-256 "
-                f"{settings['base_fingerprint'][:12]}..., but the installed base model has "
-                f"{base_fingerprint()[:12]}...; install the matching base or train the adapter again"
+                f"{settings['base_fingerprint'][:12]}..., but the installed base has "
+                f"{base_fingerprint()[:12]}...; install the matching base or train the adapter anew"
             )
-        base = AutoModel.from_config(AutoConfig.from_pretrained(base_path()))
+        config = AutoConfig.from_pretrained(base_path())
+        base = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         weights = load_file(Path(base_path()) / "model.safetensors")
         weights.pop("embeddings.position_ids", None)
         base.load_state_dict(weights)

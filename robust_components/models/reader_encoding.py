@@ -61,7 +61,13 @@ def encode_pair(tokenizer: Any, question: str, passage: str, max_length: int) ->
     last = [k + 1 == len(pieces) or words[k] != words[k + 1] for k in range(len(pieces))]
     return EncodedPair(
         passage=passage,
-        input_ids=[tokenizer.cls_token_id, *query, tokenizer.sep_token_id, *pieces, tokenizer.sep_token_id],
+        input_ids=[
+            tokenizer.cls_token_id,
+            *query,
+            tokenizer.sep_token_id,
+            *pieces,
+            tokenizer.sep_token_id,
+        ],
         token_type_ids=[0] * before + [1] * (len(pieces) + 1),
         offsets=[None] * before + spans + [None],
         can_start=[False] * before + first + [False],
@@ -92,6 +98,10 @@ def collate(pairs: list[EncodedPair], tokenizer: Any) -> dict[str, Tensor]:
         if not pair.gold:
             gold[row, 0] = True
     return {
-        "input_ids": ids, "attention_mask": mask, "token_type_ids": types,
-        "can_start": can_start, "can_end": can_end, "gold": gold,
+        "input_ids": ids,
+        "attention_mask": mask,
+        "token_type_ids": types,
+        "can_start": can_start,
+        "can_end": can_end,
+        "gold": gold,
     }

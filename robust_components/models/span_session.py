@@ -1,10 +1,10 @@
 """Span distributions as next-token distributions over words.
 
-The tokens are words and punctuation marks of the passages, in lower case, with a leading space where
-the passage has white space before them (never at the start of an answer). An answer is spelled by
-joining its tokens. For a prefix of tokens the next-token probability is the share of span mass that
-continues it, and end-of-sequence gets the mass of spans that stop there: the product along an answer
-is that answer's probability given that there is one.
+The tokens are words and punctuation marks of the passages, in lower case, with a leading space
+where the passage has white space before them (never at the start of an answer). An answer is
+spelled by joining its tokens. For a prefix of tokens the next-token probability is the share of
+span mass that continues it, and end-of-sequence gets the mass of spans that stop there: the product
+along an answer is that answer's probability given that there is one.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class SpanSession:
         self.abstention = np.array([row.no_answer for row in self._rows], dtype=np.float64)
         self.truncated = [row.truncated for row in self._rows]
         self.failures = [
-            None if np.isfinite(row.no_answer) and np.isfinite(row.mass).all()
+            None
+            if np.isfinite(row.no_answer) and np.isfinite(row.mass).all()
             else "the reader's scores are not finite"
             for row in self._rows
         ]

@@ -146,7 +146,9 @@ class TableScorer:
 class TableClassifier:
     """A classifier given by ``function(visible_text) -> label or None``."""
 
-    def __init__(self, function: Callable[[str], str | None], name: str = "table-classifier") -> None:
+    def __init__(
+        self, function: Callable[[str], str | None], name: str = "table-classifier"
+    ) -> None:
         self.function = function
         self.name = name
         self.fingerprint = "test-double"

@@ -11,7 +11,8 @@ from typing import Any
 
 from robust_components.certificate import Certificate
 from robust_components.models.protocols import PassageReader, Reading
-from robust_components.rag.aggregators import Aggregator, Outcome, make_aggregator
+from robust_components.rag.aggregators import make_aggregator
+from robust_components.rag.outcome import Aggregator, Outcome
 from robust_components.rag.passages import Passage, PassageResult, prepare
 from robust_components.rag.plan import Plan, ReadRequest, drive, drive_async
 from robust_components.rag.prompting import PromptReader
@@ -87,7 +88,9 @@ class RobustRAGGenerator:
             alpha=alpha,
             beta=beta,
             keyword_extractor=keyword_extractor,
-            max_optional_keywords=positive_integer("max_optional_keywords", max_optional_keywords, 0),
+            max_optional_keywords=positive_integer(
+                "max_optional_keywords", max_optional_keywords, 0
+            ),
             max_final_calls=positive_integer("max_final_calls", max_final_calls),
             choices=choices,
         )

@@ -33,7 +33,11 @@ class SpacyKeywords:
     """
 
     def __init__(
-        self, pipeline: str = "en_core_web_sm", *, phrases: bool = True, max_characters: int = 20_000
+        self,
+        pipeline: str = "en_core_web_sm",
+        *,
+        phrases: bool = True,
+        max_characters: int = 20_000,
     ) -> None:
         self.pipeline = pipeline
         self.phrases = phrases
@@ -74,7 +78,7 @@ class SpacyKeywords:
     def extract(self, text: str) -> frozenset[str]:
         self.load()
         document = self._nlp(text[: self.max_characters])
-        found = set()
+        found: set[str] = set()
         for run in _content_runs(document):
             found.update((token.lemma_ or token.text).lower() for token in run)
             if self.phrases and len(run) > 1:

@@ -91,10 +91,14 @@ class PromptReader:
             return Reading(None, failure=failure, truncated=truncated)
         if not isinstance(response, str):
             kind = type(response).__name__
-            return Reading(None, failure=f"the model returned {kind}, not text", truncated=truncated)
+            return Reading(
+                None, failure=f"the model returned {kind}, not text", truncated=truncated
+            )
         text = response.strip()
         if not text:
-            return Reading(None, failure="the model returned an empty response", truncated=truncated)
+            return Reading(
+                None, failure="the model returned an empty response", truncated=truncated
+            )
         return Reading(None if is_abstention(text) else text, truncated=truncated)
 
     def read(self, query: str, passages: Sequence[str]) -> list[Reading]:

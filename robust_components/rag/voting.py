@@ -119,9 +119,7 @@ def withstands_injection(ballot: Ballot, budget: int, passages_per_source: int) 
     return bool(possible)
 
 
-def withstands(
-    ballot: Ballot, threat: PassageInjection | PassageModification, budget: int
-) -> bool:
+def withstands(ballot: Ballot, threat: PassageInjection | PassageModification, budget: int) -> bool:
     """Whether the winner stays under ``threat`` with ``budget`` sources."""
     if isinstance(threat, PassageInjection):
         return withstands_injection(ballot, budget, threat.passages_per_source)

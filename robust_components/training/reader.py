@@ -52,7 +52,9 @@ def build_network(rank: int, max_answer_tokens: int) -> SpanNetwork:
     return SpanNetwork(get_peft_model(base, config), base.config.hidden_size, max_answer_tokens)
 
 
-def examples(rows: list[dict[str, Any]], tokenizer: Any, max_answer_tokens: int) -> list[EncodedPair]:
+def examples(
+    rows: list[dict[str, Any]], tokenizer: Any, max_answer_tokens: int
+) -> list[EncodedPair]:
     encoded = []
     for row in tqdm(rows, desc="encode", leave=False):
         pair = encode_pair(tokenizer, row["question"], row["context"], 384)
@@ -85,9 +87,7 @@ def windows(rows: list[dict[str, Any]], share: float, rng: random.Random) -> lis
     return made
 
 
-def batches(
-    pairs: list[EncodedPair], size: int, rng: random.Random
-) -> Iterator[list[EncodedPair]]:
+def batches(pairs: list[EncodedPair], size: int, rng: random.Random) -> Iterator[list[EncodedPair]]:
     """Shuffled batches of pairs of about equal length."""
     order = sorted(pairs, key=lambda pair: len(pair.input_ids) + rng.random() * 24)
     groups = [order[i : i + size] for i in range(0, len(order), size)]
@@ -95,7 +95,9 @@ def batches(
     yield from groups
 
 
-def mismatched(rows: list[dict[str, Any]], share: float, rng: random.Random) -> list[dict[str, Any]]:
+def mismatched(
+    rows: list[dict[str, Any]], share: float, rng: random.Random
+) -> list[dict[str, Any]]:
     """Questions beside another paragraph of their article that holds none of their answers."""
     contexts: dict[str, list[str]] = {}
     for row in rows:
@@ -132,7 +134,9 @@ def train(arguments: argparse.Namespace) -> None:
     print("training pairs:", len(rows), "held out:", len(held_rows), flush=True)
 
     head = [p for n, p in network.named_parameters() if not n.startswith("encoder.")]
-    adapter = [p for n, p in network.named_parameters() if n.startswith("encoder.") and p.requires_grad]
+    adapter = [
+        p for n, p in network.named_parameters() if n.startswith("encoder.") and p.requires_grad
+    ]
     optimizer = torch.optim.AdamW(
         [{"params": adapter, "lr": arguments.lr}, {"params": head, "lr": arguments.lr}],
         weight_decay=0.01,
@@ -160,7 +164,9 @@ def train(arguments: argparse.Namespace) -> None:
             inputs = collate(group, tokenizer)
             gold = inputs.pop("gold")
             keep = torch.rand(inputs["input_ids"].shape) > arguments.word_dropout
-            ordinary = inputs["input_ids"] > 999  # below: special and unused word pieces, punctuation
+            ordinary = (
+                inputs["input_ids"] > 999
+            )  # below: special and unused word pieces, punctuation
             inputs["input_ids"] = torch.where(
                 keep | ~ordinary, inputs["input_ids"], tokenizer.mask_token_id
             )
@@ -168,7 +174,7 @@ def train(arguments: argparse.Namespace) -> None:
                 log_probabilities = network(**inputs)
             loss = -torch.logsumexp(log_probabilities.masked_fill(~gold, -1e9), dim=1).mean()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(trainable, 1.0)
             optimizer.step()
             schedule.step()
@@ -182,7 +188,17 @@ def train(arguments: argparse.Namespace) -> None:
             progress.set_postfix(loss=f"{running:.3f}")
             if step % arguments.report_every == 0:
                 figures, _ = evaluate_reader(network, tokenizer, held_rows, averaged, limit=400)
-                print(json.dumps({"step": step, "minutes": (time.time() - began) / 60, "loss": running, **figures}), flush=True)
+                print(
+                    json.dumps(
+                        {
+                            "step": step,
+                            "minutes": (time.time() - began) / 60,
+                            "loss": running,
+                            **figures,
+                        }
+                    ),
+                    flush=True,
+                )
                 torch.save(averaged, arguments.output.with_suffix(".averaged.pt"))
     with torch.no_grad():
         for name, parameter in names.items():
@@ -194,18 +210,29 @@ def train(arguments: argparse.Namespace) -> None:
     dev_figures, _ = evaluate_reader(
         network, tokenizer, read_rows(arguments.dev), threshold=threshold
     )
-    save(network, arguments, threshold, {
-        "steps": step, "minutes": round((time.time() - began) / 60, 1),
-        "held_out_articles": held_figures, "dev": dev_figures,
-    })
+    save(
+        network,
+        arguments,
+        threshold,
+        {
+            "steps": step,
+            "minutes": round((time.time() - began) / 60, 1),
+            "held_out_articles": held_figures,
+            "dev": dev_figures,
+        },
+    )
 
 
-def save(network: SpanNetwork, arguments: argparse.Namespace, threshold: float, report: dict[str, Any]) -> None:
+def save(
+    network: SpanNetwork, arguments: argparse.Namespace, threshold: float, report: dict[str, Any]
+) -> None:
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     network.half()
     network.encoder.save_pretrained(output)  # type: ignore[operator]
-    save_file({k: v.contiguous() for k, v in network.head_state().items()}, output / "head.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in network.head_state().items()}, output / "head.safetensors"
+    )
     settings = {
         "base_model": "sentence-transformers/all-MiniLM-L6-v2",
         "base_fingerprint": base_fingerprint(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import re
 import string
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,10 +35,14 @@ def token_f1(prediction: str, gold: str) -> float:
 
 @torch.no_grad()
 def evaluate_reader(
-    network: Any, tokenizer: Any, rows: list[dict[str, Any]],
-    averaged: dict[str, Tensor] | None = None, limit: int = 0, threshold: float = 0.5,
+    network: Any,
+    tokenizer: Any,
+    rows: list[dict[str, Any]],
+    averaged: dict[str, Tensor] | None = None,
+    limit: int = 0,
+    threshold: float = 0.5,
 ) -> tuple[dict[str, float], list[Prediction]]:
-    """Score ``rows``; EM and F1 on answerable questions are those of the best span, as if forced."""
+    """Score ``rows``; EM and F1 on answerable questions are those of the best span, forced."""
     if limit:
         rows = [rows[int(i * len(rows) / limit)] for i in range(min(limit, len(rows)))]
     network.eval()
@@ -62,7 +67,8 @@ def evaluate_reader(
             begin, end = pairs[k].offsets[i], pairs[k].offsets[j]
             text = pairs[k].passage[begin[0] : end[1]] if begin and end else ""
             predictions[k] = {
-                "text": text, "no_answer": float(log_probabilities[row, 0].exp()),
+                "text": text,
+                "no_answer": float(log_probabilities[row, 0].exp()),
                 "answerable": bool(rows[k]["answers"]),
             }
     for name, parameter in network.named_parameters():
@@ -72,17 +78,26 @@ def evaluate_reader(
     said = [(p["no_answer"] < threshold) == p["answerable"] for p in predictions]
     on_yes = [s for s, p in zip(said, predictions, strict=True) if p["answerable"]]
     on_no = [s for s, p in zip(said, predictions, strict=True) if not p["answerable"]]
-    mean = lambda values: sum(values) / max(1, len(values))  # noqa: E731
     return {
-        "em": mean([any(normalise(p["text"]) == normalise(a) for a in r["answers"]) for p, r in answerable]),
-        "f1": mean([max(token_f1(p["text"], a) for a in r["answers"]) for p, r in answerable]),
-        "answerability": mean(said), "answerable_recall": mean(on_yes), "unanswerable_recall": mean(on_no),
+        "em": _mean(
+            [any(normalise(p["text"]) == normalise(a) for a in r["answers"]) for p, r in answerable]
+        ),
+        "f1": _mean([max(token_f1(p["text"], a) for a in r["answers"]) for p, r in answerable]),
+        "answerability": _mean(said),
+        "answerable_recall": _mean(on_yes),
+        "unanswerable_recall": _mean(on_no),
     }, predictions
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / max(1, len(values))
 
 
 def pick_threshold(predictions: list[Prediction]) -> float:
     """The no-answer probability that maximises answerability accuracy."""
     values = sorted({round(p["no_answer"], 3) for p in predictions})
-    def accuracy(threshold: float) -> float:
+
+    def accuracy(threshold: float) -> int:
         return sum((p["no_answer"] < threshold) == p["answerable"] for p in predictions)
-    return max(values, key=accuracy)
+
+    return float(max(values, key=accuracy))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robust_components.verification import keyword, passages, voting
-from robust_components.verification.reading import Unverifiable, shown, whole
+from robust_components.verification.reading import UnverifiableError, shown, whole
 
 VERSION = "1"
 
@@ -31,7 +31,7 @@ class Method:
     Attributes:
         problems: recomputes the radius from the evidence and says what is wrong. It is given
             certificates whose fields have the right types and agree with each other; it may raise
-            :class:`~robust_components.verification.reading.Unverifiable`.
+            :class:`~robust_components.verification.reading.UnverifiableError`.
         guarantees: guarantees the method can give.
         threats: kinds of threat it has arithmetic for.
     """
@@ -86,10 +86,9 @@ def problems(certificate: Mapping[str, Any], key: str | bytes | None = None) -> 
     """
     secret = None if key is None else _secret(key)
     try:
-        text = _canonical(certificate)
-        data = json.loads(text)
+        data = json.loads(_canonical(certificate))
         _check_types(data)
-    except Unverifiable as problem:
+    except UnverifiableError as problem:
         return [str(problem)]
     found = [*_seal_problems(data, secret), *_agreement_problems(data)]
     return found or _method_problems(data)
@@ -105,29 +104,29 @@ def _secret(key: str | bytes) -> bytes:
 
 def _canonical(data: Any) -> str:
     if not isinstance(data, Mapping):
-        raise Unverifiable(f"A certificate must be a JSON object, got {type(data).__name__}.")
+        raise UnverifiableError(f"A certificate must be a JSON object, got {type(data).__name__}.")
     try:
         return json.dumps(
             dict(data), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
         )
     except (TypeError, ValueError, RecursionError) as error:
-        raise Unverifiable(f"The certificate is not plain JSON data: {error}.") from None
+        raise UnverifiableError(f"The certificate is not plain JSON data: {error}.") from None
 
 
 def _check_types(data: Mapping[str, Any]) -> None:
     missing = sorted(FIELDS.keys() - {"signature"} - data.keys())
     unknown = sorted(data.keys() - FIELDS.keys())
     if missing or unknown:
-        raise Unverifiable(
+        raise UnverifiableError(
             f"The fields are not those of a certificate: {shown(missing)} missing, "
             f"{shown(unknown)} unknown."
         )
     for name, types in FIELDS.items():
         if type(data.get(name)) not in types:
             wanted = " or ".join("null" if t is type(None) else t.__name__ for t in types)
-            raise Unverifiable(f"{name} must be {wanted}, got {shown(data[name])}.")
+            raise UnverifiableError(f"{name} must be {wanted}, got {shown(data[name])}.")
     if not all(isinstance(one, str) for one in data["assumptions"]):
-        raise Unverifiable("assumptions must hold sentences only.")
+        raise UnverifiableError("assumptions must hold sentences only.")
 
 
 def _seal_problems(data: Mapping[str, Any], secret: bytes | None) -> Iterator[str]:
@@ -162,7 +161,7 @@ def _agreement_problems(data: Mapping[str, Any]) -> Iterator[str]:
     try:
         radius = whole(data["radius"], "radius")
         budget = _check_threat(threat)
-    except Unverifiable as problem:
+    except UnverifiableError as problem:
         yield str(problem)
         return
     if data["statement"] == "observed" and threat["kind"] == "passage_injection":
@@ -179,9 +178,9 @@ def _agreement_problems(data: Mapping[str, Any]) -> Iterator[str]:
 def _check_threat(threat: Mapping[str, Any]) -> int:
     kind = threat.get("kind")
     if not isinstance(kind, str) or kind not in SCOPES:
-        raise Unverifiable(f"The threat {shown(kind)} is unknown.")
+        raise UnverifiableError(f"The threat {shown(kind)} is unknown.")
     if threat.get("scope") != SCOPES[kind]:
-        raise Unverifiable(
+        raise UnverifiableError(
             f"A {kind} counts {SCOPES[kind]}, but threat['scope'] is {shown(threat.get('scope'))}."
         )
     if kind == "passage_injection":
@@ -200,7 +199,7 @@ def _method_problems(data: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     try:
         found.extend(method.problems(data))
-    except Unverifiable as problem:
+    except UnverifiableError as problem:
         found.append(str(problem))
     except Exception as error:  # data nobody foresaw must fail, not interrupt an audit
         found.append(f"The evidence cannot be read: {type(error).__name__}.")

@@ -19,15 +19,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from robust_components.verification.claims import common_problems
 from robust_components.verification.passages import (
     RankedList,
-    common_problems,
     injections,
     largest_budget,
     ranked_list,
 )
 from robust_components.verification.reading import (
-    Unverifiable,
+    UnverifiableError,
     Work,
     distinct_texts,
     entry,
@@ -73,7 +73,7 @@ def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
 def _words(value: Any, name: str, total: int) -> Words:
     numbers = [whole(n, f"a keyword in {name}", 0, total - 1) for n in listing(value, name, total)]
     if len(set(numbers)) != len(numbers):
-        raise Unverifiable(f"{name} must not name a keyword twice.")
+        raise UnverifiableError(f"{name} must not name a keyword twice.")
     return _union(1 << number for number in numbers)
 
 
@@ -95,14 +95,14 @@ def _fraction(parameters: Mapping[str, Any], name: str) -> Fraction:
             return Fraction(value)
     except ZeroDivisionError:
         pass
-    raise Unverifiable(f"parameters[{name!r}] must be a fraction as text, got {shown(value)}.")
+    raise UnverifiableError(f"parameters[{name!r}] must be a fraction as text, got {shown(value)}.")
 
 
 def _rule(certificate: Mapping[str, Any], total: int) -> Rule:
     parameters = certificate["parameters"]
     alpha, beta = _fraction(parameters, "alpha"), _fraction(parameters, "beta")
     if not 0 < alpha <= 1 or beta < 1:
-        raise Unverifiable("parameters: alpha must be in (0, 1], and beta at least 1.")
+        raise UnverifiableError("parameters: alpha must be in (0, 1], and beta at least 1.")
     most = whole(
         entry(parameters, "max_optional_keywords", "parameters"),
         "parameters['max_optional_keywords']",
@@ -200,9 +200,7 @@ class Attack:
         if needed <= hostile:
             return True
         certain = _union(words for count, words in counts if count >= needed)
-        optional = _union(
-            words for count, words in counts if 0 < count < needed <= count + hostile
-        )
+        optional = _union(words for count, words in counts if 0 < count < needed <= count + hostile)
         self.optional_words |= optional
         too_many = self.optional_words.bit_count() > rule.max_optional
         return too_many or not rule.covers(certain, optional)

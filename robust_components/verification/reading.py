@@ -9,7 +9,7 @@ LARGEST = 10**9
 """No count in a certificate may be larger."""
 
 
-class Unverifiable(Exception):
+class UnverifiableError(Exception):
     """The data cannot be checked; the message is the sentence to report."""
 
 
@@ -23,7 +23,7 @@ class Work:
     def spend(self, steps: int) -> None:
         self._left -= steps
         if self._left < 0:
-            raise Unverifiable(
+            raise UnverifiableError(
                 f"The evidence is too large to check: it takes more than {self.steps} steps."
             )
 
@@ -39,14 +39,14 @@ def shown(value: Any) -> str:
 
 def entry(mapping: Mapping[str, Any], name: str, where: str) -> Any:
     if name not in mapping:
-        raise Unverifiable(f"{where}[{name!r}] is missing.")
+        raise UnverifiableError(f"{where}[{name!r}] is missing.")
     return mapping[name]
 
 
 def whole(value: Any, name: str, low: int = 0, high: int = LARGEST) -> int:
     """A whole number in [low, high]; ``True`` is none."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise Unverifiable(
+        raise UnverifiableError(
             f"{name} must be a whole number from {low} to {high}, got {shown(value)}."
         )
     return value
@@ -54,22 +54,24 @@ def whole(value: Any, name: str, low: int = 0, high: int = LARGEST) -> int:
 
 def listing(value: Any, name: str, longest: int) -> list[Any]:
     if not isinstance(value, list):
-        raise Unverifiable(f"{name} must be a list, got {shown(value)}.")
+        raise UnverifiableError(f"{name} must be a list, got {shown(value)}.")
     if len(value) > longest:
-        raise Unverifiable(f"{name} has {len(value)} entries; at most {longest} can be checked.")
+        raise UnverifiableError(
+            f"{name} has {len(value)} entries; at most {longest} can be checked."
+        )
     return value
 
 
 def distinct_texts(value: Any, name: str, longest: int) -> list[str]:
     texts = listing(value, name, longest)
     if not all(isinstance(text, str) for text in texts):
-        raise Unverifiable(f"{name} must hold texts only.")
+        raise UnverifiableError(f"{name} must hold texts only.")
     if len(set(texts)) != len(texts):
-        raise Unverifiable(f"{name} must not name anything twice.")
+        raise UnverifiableError(f"{name} must not name anything twice.")
     return texts
 
 
 def text_or_null(value: Any, name: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    raise Unverifiable(f"{name} must be a text or null, got {shown(value)}.")
+    raise UnverifiableError(f"{name} must be a text or null, got {shown(value)}.")

@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from robust_components.verification.claims import common_problems
 from robust_components.verification.passages import (
     MAX_PASSAGES,
     RankedList,
-    common_problems,
     injections,
     largest_budget,
     ranked_list,
 )
 from robust_components.verification.reading import (
-    Unverifiable,
+    UnverifiableError,
     Work,
     distinct_texts,
     entry,
@@ -58,9 +58,11 @@ def _choices(parameters: Mapping[str, Any], listed: RankedList) -> list[str] | N
         return None
     choices = distinct_texts(parameters["choices"], "parameters['choices']", MAX_PASSAGES)
     if len(choices) < 2:
-        raise Unverifiable("parameters['choices'] must hold at least 2 answers.")
+        raise UnverifiableError("parameters['choices'] must hold at least 2 answers.")
     if not set(listed.responses) <= {*choices, None}:
-        raise Unverifiable("evidence['passages'] holds an answer that is not among the choices.")
+        raise UnverifiableError(
+            "evidence['passages'] holds an answer that is not among the choices."
+        )
     return choices
 
 
@@ -104,14 +106,11 @@ def _radius(
 
 
 def _rivals(winner: str, votes: Mapping[int, str], choices: list[str] | None) -> set[Rival]:
-    if choices is not None:
-        return set(choices) - {winner}
-    return {*votes.values(), None} - {winner}
+    rivals: set[Rival] = {*votes.values(), None} if choices is None else {*choices}
+    return rivals - {winner}
 
 
-def _surviving_leads(
-    listed: RankedList, winner: str, choices: list[str] | None
-) -> list[int]:
+def _surviving_leads(listed: RankedList, winner: str, choices: list[str] | None) -> list[int]:
     """The winner's lead over its strongest rival when only the first 0, 1, 2, ... passages stay."""
     leads = []
     for length in range(len(listed.owners) + 1):
@@ -132,9 +131,7 @@ def _withstands_injection(listed: RankedList, leads: list[int], budget: int, eac
     )
 
 
-def _least_leads(
-    listed: RankedList, winner: str, choices: list[str] | None
-) -> Iterator[list[int]]:
+def _least_leads(listed: RankedList, winner: str, choices: list[str] | None) -> Iterator[list[int]]:
     """For each rival, the winner's least lead when 0, 1, 2, ... healthy sources are hostile.
 
     A hostile source takes its vote along, and each slot it held votes for the rival. The lead is a

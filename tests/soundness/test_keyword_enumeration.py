@@ -268,8 +268,13 @@ def test_own_algorithm_agrees_with_run():
         assert found == final_answer(kept, shape, salt), entries
 
 
-def compare(seed, cases, sizes, words, limit, statement, most_each=1, record=lambda *a: None):
-    """Certified against true budgets over random lists; fails where the certified one is larger."""
+def compare(seed, cases, sizes, words, limit, statement, most_each):
+    """Certified against true budgets over random lists.
+
+    Fails where the certified budget is larger; or smaller, although the certificate names keywords
+    that "are reachable and give another answer". Returns how often anything was certified, and how
+    often less than the true optimum (mostly where "any keyword" is reachable and harmless).
+    """
     draw = random.Random(seed)
     certified_somewhere = below = 0
     for _ in range(cases):
@@ -280,51 +285,58 @@ def compare(seed, cases, sizes, words, limit, statement, most_each=1, record=lam
         robust = generator(shape, salt, alpha, beta, top_k)
         if statement == "injection":
             each = draw.choice((1, 2))
-            threat = PassageInjection(1, passages_per_source=each)
+            threat = PassageInjection(limit + 1, passages_per_source=each)
 
             def worlds(k, entries=entries, top_k=top_k, each=each):
                 return injected(entries, k, top_k, words, each)
         else:
-            threat = PassageModification(1)
+            threat = PassageModification(limit + 1)
 
             def worlds(k, entries=entries, room=top_k - size):
                 return modified(entries, k, words, room)
 
-        radius = min(limit, robust.certify("q", as_passages(entries), threat).radius)
+        certificate = robust.certify("q", as_passages(entries), threat)
+        radius = min(limit, certificate.radius)
         best = true_budget(entries, worlds, limit, alpha, beta, shape, salt)
-        assert radius <= best, (entries, threat, top_k, shape.__name__, salt, alpha, beta)
+        case = (entries, threat, top_k, shape.__name__, salt, alpha, beta)
+        assert radius <= best, case
+        if certificate.radius < limit and "give another answer" in certificate.reason:
+            assert radius == best, case
         certified_somewhere += radius > 0
         below += radius < best
-    assert certified_somewhere
-    record("certified somewhere", certified_somewhere)
-    record("certified below the true optimum", f"{below} of {cases}")
-    print(f"{statement}: {certified_somewhere} of {cases} certified, {below} below the optimum")
+    return certified_somewhere, below
 
 
 @pytest.mark.parametrize(
-    "cases, sizes, words, limit, most_each",
+    "statement, cases, sizes, words, limit, most_each",
     [
-        (1500, (1, 2, 3, 4), WORDS, 1, 1),
-        (300, (3, 4, 5), WORDS, 2, 1),
-        (600, (2, 3, 4), WORDS[:2], 2, 2),
-        pytest.param(6000, (3, 4, 5), WORDS, 2, 1, marks=pytest.mark.slow),
-        pytest.param(3000, (4, 5), WORDS[:3], 2, 2, marks=pytest.mark.slow),
+        ("injection", 800, (1, 2, 3, 4), WORDS, 1, 1),
+        ("injection", 200, (3, 4, 5), WORDS, 2, 1),
+        ("injection", 300, (2, 3, 4), WORDS[:2], 2, 2),
+        ("modification", 800, (1, 2, 3, 4), WORDS, 1, 1),
+        ("modification", 100, (3, 4, 5), WORDS[:3], 2, 1),
+        ("modification", 200, (2, 3, 4), WORDS[:2], 2, 2),
+        pytest.param("injection", 4000, (3, 4, 5), WORDS, 2, 1, marks=pytest.mark.slow),
+        pytest.param("injection", 3000, (4, 5), WORDS[:3], 2, 2, marks=pytest.mark.slow),
+        pytest.param("modification", 600, (4, 5), WORDS, 2, 1, marks=pytest.mark.slow),
+        pytest.param("modification", 600, (4, 5), WORDS[:2], 2, 2, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("statement", ["injection", "modification"])
 def test_no_attack_beats_a_certificate(
     statement, cases, sizes, words, limit, most_each, record_property
 ):
-    if statement == "modification" and limit == 2 and len(words) == 4:
-        cases //= 5
-    compare(7, cases, sizes, words, limit, statement, most_each, record_property)
+    certified, below = compare(7, cases, sizes, words, limit, statement, most_each)
+    assert certified
+    record_property("certified", f"{certified} of {cases}")
+    record_property("below the true optimum", f"{below} of {cases}")
+    print(f"{statement}: {certified} of {cases} certified, {below} below the true optimum")
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("beta", BETAS)
 def test_tau_is_a_lower_bound_on_the_gold_hit_of_every_reached_answer(alpha, beta):
     draw = random.Random(3)
-    for _ in range(60):
+    for _ in range(30):
         shape, salt, _, _ = settings(draw)
         entries = random_list(draw, draw.randint(1, 4), WORDS[:3], most_each=2)
         budget, top_k = draw.choice((1, 2)), len(entries) + draw.choice((0, 2))
@@ -348,8 +360,7 @@ def test_tau_is_a_lower_bound_on_the_gold_hit_of_every_reached_answer(alpha, bet
 FEW = WORDS[:2]
 
 
-@pytest.mark.parametrize("alpha, beta", [("0.3", 2), ("0.5", 2), ("0.5", 3), ("1", 2), ("1", 3)])
-@pytest.mark.parametrize("top_k", [3, 4])
+@pytest.mark.parametrize("alpha, beta, top_k", [("0.5", 2, 3), ("1", 2, 3), ("1", 3, 3), ("0.5", 3, 4), ("1", 2, 4)])
 def test_observed_certificates_recover_the_clean_answer(alpha, beta, top_k):
     """Every clean list of three over two keywords, every attack by one source, all mixtures.
 
@@ -427,15 +438,16 @@ def test_id_that_reads_like_the_name_of_an_unnamed_passage():
 
 
 def test_newcomer_from_a_listed_source_is_excluded_by_an_assumption():
-    """``s0`` has a second, clean passage that the injection pushed out. It would silence ``s0``.
+    """``s0`` has a second clean passage, which the injection pushed out and which silences ``s0``.
 
-    Then the clean answer is another one although the certificate held: the assumption that
-    newcomers are new sources carries weight for keywords, and has to be among the assumptions.
+    So the clean answer is another one although the certificate holds for one hostile source: the
+    assumption that newcomers are new sources carries weight here, and has to be stated.
     """
     agree, other = frozenset("w"), frozenset("x")
-    clean = (("s0", agree), ("s1", agree), ("s2", agree), ("s3", agree), ("s0", other))
+    clean = (("s0", agree), ("s1", agree), ("s2", agree), ("s3", frozenset("y")), ("s0", other))
     after = (("hostile", agree), *clean[:4])
     robust = generator(by_w, 0, "1", 3, 5)
-    found = robust.run("q", as_passages(after)).certificate
-    assert kept_keywords(clean, "1", 3) == kept_keywords(after, "1", 3) == {"w"}
-    assert any("not otherwise in the list" in sentence for sentence in found.assumptions)
+    found = robust.run("q", as_passages(after))
+    assert (found.answer, found.certificate.radius) == ("yes", 1)
+    assert robust.run("q", as_passages(clean)).abstained
+    assert any("not otherwise in the list" in one for one in found.certificate.assumptions)

@@ -1,1 +1,0 @@
-"""Evaluation: attacks on retrieval, plain baselines, data readers."""

@@ -1,0 +1,221 @@
+"""Keyword aggregation as a plan: the final calls, the certified budget, the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from robust_components.answers import contains_gold, normalise_answer
+from robust_components.models.protocols import Reading
+from robust_components.rag.keyword_aggregation import (
+    KeywordResponses,
+    KeywordSet,
+    Reachable,
+    Threshold,
+    reachable_keyword_sets,
+)
+from robust_components.rag.outcome import IsolatedResponses, Outcome, Threat, passages_evidence
+from robust_components.rag.plan import CombineRequest, Plan
+
+FINAL_CALLS_AT_ONCE = 8
+
+
+@dataclass
+class _FinalAnswers:
+    """Answers of the final prompt by keyword set; each distinct set is asked once."""
+
+    query: str
+    max_calls: int
+    answers: dict[KeywordSet | None, str | None] = field(default_factory=dict)
+    readings: list[Reading] = field(default_factory=list)
+    failure: str | None = None
+
+    def ask(self, sets: Sequence[KeywordSet | None]) -> Plan[bool]:
+        """Ask what is not known yet; false when a call fails or the budget of calls is spent."""
+        nothing: tuple[KeywordSet | None, ...] = (None, frozenset())
+        for wordless in nothing:
+            self.answers.setdefault(wordless, None)
+        new = [words for words in dict.fromkeys(sets) if words not in self.answers]
+        if len(self.readings) + len(new) > self.max_calls:
+            self.failure = (
+                f"budget exceeded: more than {self.max_calls} distinct keyword sets; "
+                "raise max_final_calls"
+            )
+            return False
+        if not new:
+            return True
+        prompts = tuple(tuple(sorted(words)) for words in new if words)
+        readings = yield CombineRequest(self.query, prompts)
+        self.readings.extend(readings)
+        for words, reading in zip(new, readings, strict=True):
+            if reading.failure is not None:
+                self.failure = f"the final call failed: {reading.failure}"
+                return False
+            self.answers[words] = reading.answer
+        return True
+
+
+class KeywordAggregator:
+    """Keywords of enough sources make the final prompt (Algorithm 1)."""
+
+    def __init__(
+        self,
+        threshold: Threshold,
+        extractor: Any,
+        max_optional_keywords: int,
+        max_final_calls: int,
+    ) -> None:
+        self.threshold = threshold
+        self.extractor = extractor
+        self.max_optional_keywords = max_optional_keywords
+        self.max_final_calls = max_final_calls
+
+    def load(self) -> None:
+        if hasattr(self.extractor, "load"):
+            self.extractor.load()
+
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "alpha": str(self.threshold.alpha),
+            "beta": str(self.threshold.beta),
+            "max_optional_keywords": self.max_optional_keywords,
+            "extractor": getattr(self.extractor, "description", type(self.extractor).__name__),
+        }
+
+    def certify(
+        self,
+        query: str,
+        isolated: IsolatedResponses,
+        threat: Threat,
+        statement: str,
+        gold: Sequence[str] | None = None,
+    ) -> Plan[Outcome]:
+        responses = KeywordResponses(
+            isolated.passages,
+            tuple(
+                None if r.answer is None else frozenset(self.extractor.extract(r.answer))
+                for r in isolated.readings
+            ),
+            self.threshold,
+        )
+        final = _FinalAnswers(query, self.max_final_calls)
+        kept = responses.kept_keywords()
+        answered = yield from final.ask([kept])
+        answer = final.answers.get(kept) if answered else None
+        radius, reason, sets = 0, final.failure, [kept]
+        if answered:
+            radius, reason, sets = yield from self._largest_budget(responses, threat, kept, final)
+        evidence = self._evidence(responses, kept, answer, sets)
+        if gold is not None:
+            evidence["gold"] = list(gold)
+            evidence["tau"] = yield from self._tau(responses, threat, final, gold, answered)
+        merged = responses.of_sources()
+        return Outcome(
+            answer=answer,
+            radius=radius,
+            reason=reason,
+            evidence=evidence,
+            votes=tuple(
+                _keyword_vote(reading, merged[source], kept)
+                for reading, source in zip(
+                    isolated.readings, isolated.passages.sources, strict=True
+                )
+            ),
+            keywords=tuple(sorted(kept or ())),
+            extra_readings=tuple(final.readings),
+        )
+
+    def _largest_budget(
+        self,
+        responses: KeywordResponses,
+        threat: Threat,
+        kept: KeywordSet | None,
+        final: _FinalAnswers,
+    ) -> Plan[tuple[int, str | None, list[KeywordSet | None]]]:
+        if not responses.keywords:
+            return 0, "there are no passages", [kept]
+        certified: list[KeywordSet | None] = [kept]
+        radius, reason = 0, None
+        expected = _comparable(final.answers[kept])
+        first = max(1, len(responses.passages.failed_sources))
+        for budget in range(first, len(responses.passages.slots) + 2):
+            reachable = self._reachable(responses, threat, budget)
+            if reachable.reason is not None:
+                reason = reachable.reason
+                break
+            reason = yield from self._all_equal(reachable, final, expected)
+            if reason is not None:
+                break
+            radius = budget
+            certified = list(dict.fromkeys([*certified, *reachable.sets]))
+        return radius, reason, certified
+
+    def _reachable(self, responses: KeywordResponses, threat: Threat, budget: int) -> Reachable:
+        return reachable_keyword_sets(responses, threat, budget, self.max_optional_keywords)
+
+    def _all_equal(
+        self, reachable: Reachable, final: _FinalAnswers, expected: str | None
+    ) -> Plan[str | None]:
+        """Ask a few sets at a time, stopping at the first different answer."""
+        for at in range(0, len(reachable.sets), FINAL_CALLS_AT_ONCE):
+            chunk = reachable.sets[at : at + FINAL_CALLS_AT_ONCE]
+            answered = yield from final.ask(chunk)
+            if not answered:
+                return final.failure
+            for words in chunk:
+                if _comparable(final.answers[words]) != expected:
+                    shown = ", ".join(sorted(words or ())) or "none"
+                    return f"the keywords [{shown}] are reachable and give another answer"
+        return None
+
+    def _tau(
+        self,
+        responses: KeywordResponses,
+        threat: Threat,
+        final: _FinalAnswers,
+        gold: Sequence[str],
+        answered: bool,
+    ) -> Plan[float]:
+        reachable = self._reachable(responses, threat, threat.budget)
+        if not answered or reachable.reason is not None or not responses.keywords:
+            return 0.0
+        answered = yield from final.ask(reachable.sets)
+        if not answered:
+            return 0.0
+        return min(contains_gold(final.answers[words], gold) for words in reachable.sets)
+
+    def _evidence(
+        self,
+        responses: KeywordResponses,
+        kept: KeywordSet | None,
+        answer: str | None,
+        sets: Sequence[KeywordSet | None],
+    ) -> dict[str, Any]:
+        words = sorted({word for found in responses.keywords for word in found or ()})
+        index = {word: i for i, word in enumerate(words)}
+        listed = [
+            None if found is None else sorted(index[w] for w in found)
+            for found in responses.keywords
+        ]
+        return {
+            **passages_evidence(responses.passages, listed),
+            "keywords": words,
+            "kept": None if kept is None else sorted(index[w] for w in kept),
+            "answer": _comparable(answer),
+            "same_answer": [
+                None if chosen is None else sorted(index[w] for w in chosen) for chosen in sets
+            ],
+        }
+
+
+def _comparable(answer: str | None) -> str | None:
+    return None if answer is None else normalise_answer(answer)
+
+
+def _keyword_vote(
+    reading: Reading, merged: KeywordSet | None, kept: KeywordSet | None
+) -> tuple[str | None, bool | None]:
+    if merged is None or reading.answer is None:
+        return None, None
+    return normalise_answer(reading.answer), bool(merged & (kept or frozenset()))

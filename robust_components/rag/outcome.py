@@ -1,0 +1,76 @@
+"""What an aggregation hands to the generator: an answer, its certified budget, the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from robust_components.models.protocols import Reading
+from robust_components.rag.plan import Plan
+from robust_components.rag.scenarios import PassageList
+from robust_components.threats import PassageInjection, PassageModification
+
+Threat = PassageInjection | PassageModification
+
+
+class IsolatedResponses(Protocol):
+    """The list that was read, and one reading for each of its passages."""
+
+    @property
+    def passages(self) -> PassageList: ...
+
+    @property
+    def readings(self) -> tuple[Reading, ...]: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An aggregated answer and what is certified about it.
+
+    Attributes:
+        answer: the answer as written, or ``None`` for an abstention.
+        radius: largest certified budget.
+        reason: why the next budget is not certified.
+        evidence: for the certificate.
+        votes: for each passage read, its source's normalised vote and whether it supports.
+        keywords: kept keywords.
+        extra_readings: readings made for the final calls.
+    """
+
+    answer: str | None
+    radius: int
+    reason: str | None
+    evidence: dict[str, Any]
+    votes: tuple[tuple[str | None, bool | None], ...]
+    keywords: tuple[str, ...] = ()
+    extra_readings: tuple[Reading, ...] = ()
+
+
+class Aggregator(Protocol):
+    def load(self) -> None: ...
+
+    def parameters(self) -> dict[str, Any]: ...
+
+    def certify(
+        self,
+        query: str,
+        isolated: IsolatedResponses,
+        threat: Threat,
+        statement: str,
+        gold: Sequence[str] | None = None,
+    ) -> Plan[Outcome]: ...
+
+
+def passages_evidence(passages: PassageList, responses: Sequence[Any]) -> dict[str, Any]:
+    """Sources, and for each passage [source index, response, failed], best rank first."""
+    names = list(passages.slots)
+    return {
+        "sources": names,
+        "passages": [
+            [names.index(source), response, int(failed)]
+            for source, response, failed in zip(
+                passages.sources, responses, passages.failed, strict=True
+            )
+        ],
+    }

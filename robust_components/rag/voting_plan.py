@@ -1,0 +1,106 @@
+"""Voting as a plan: count the votes, find the certified budget, keep the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from robust_components.answers import contains_gold, normalise_answer
+from robust_components.models.protocols import Reading
+from robust_components.rag.outcome import IsolatedResponses, Outcome, Threat, passages_evidence
+from robust_components.rag.plan import Plan
+from robust_components.rag.voting import ANY_OTHER, Ballot, certified_budget, reachable_answers
+
+
+class VotingAggregator:
+    """One vote a source for its normalised answer; the majority wins."""
+
+    def __init__(self, choices: Sequence[str] | None = None) -> None:
+        if isinstance(choices, str) or (
+            choices is not None and len({normalise_answer(c) for c in choices}) < 2
+        ):
+            raise ValueError(
+                f"choices must be at least 2 different answers, got {choices!r}; "
+                "pass a list, or None for open answers"
+            )
+        self.choices = (
+            None if choices is None else tuple(dict.fromkeys(map(normalise_answer, choices)))
+        )
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def parameters(self) -> dict[str, Any]:
+        return {} if self.choices is None else {"choices": list(self.choices)}
+
+    def certify(
+        self,
+        query: str,
+        isolated: IsolatedResponses,
+        threat: Threat,
+        statement: str,
+        gold: Sequence[str] | None = None,
+    ) -> Plan[Outcome]:
+        yield from ()
+        ballot = Ballot(isolated.passages, self._answers(isolated.readings), self.choices)
+        winner = ballot.winner()
+        radius = certified_budget(ballot, threat)
+        counts = ballot.counts()
+        evidence = {
+            **passages_evidence(isolated.passages, ballot.answers),
+            "answer": winner,
+            "votes": dict(counts.most_common()),
+            "honest_support": max(0, counts[winner] - max(radius, threat.budget)) if winner else 0,
+        }
+        if gold is not None:
+            reached = reachable_answers(ballot, threat, threat.budget)
+            evidence["gold"] = list(gold)
+            evidence["tau"] = min(
+                0.0 if answer in (None, ANY_OTHER) else contains_gold(answer, gold)
+                for answer in reached
+            )
+        votes = ballot.votes()
+        return Outcome(
+            answer=_surface(winner, ballot, isolated.readings),
+            radius=radius,
+            reason=_voting_reason(ballot, winner, radius),
+            evidence=evidence,
+            votes=tuple(
+                (vote, None if vote is None else vote == winner)
+                for vote in (votes[source] for source in isolated.passages.sources)
+            ),
+        )
+
+    def _answers(self, readings: Sequence[Reading]) -> tuple[str | None, ...]:
+        answers = [None if r.answer is None else normalise_answer(r.answer) for r in readings]
+        if self.choices is None:
+            return tuple(answers)
+        return tuple(answer if answer in self.choices else None for answer in answers)
+
+
+def _surface(winner: str | None, ballot: Ballot, readings: Sequence[Reading]) -> str | None:
+    """The winning answer as its highest-ranked supporter wrote it."""
+    if winner is None:
+        return None
+    votes = ballot.votes()
+    for source, answer, reading in zip(
+        ballot.passages.sources, ballot.answers, readings, strict=True
+    ):
+        if answer == winner == votes[source]:
+            return reading.answer
+    return winner
+
+
+def _voting_reason(ballot: Ballot, winner: str | None, radius: int) -> str:
+    failed = len(ballot.passages.failed_sources)
+    if not ballot.answers:
+        return "there are no passages"
+    if winner is None:
+        return "no source votes: all abstain, fail or contradict themselves"
+    counts = ballot.counts()
+    second = max((n for answer, n in counts.items() if answer != winner), default=0)
+    lost = f" and {failed} failed" if failed else ""
+    return (
+        f"{counts[winner]} sources say {winner!r}, the runner-up has {second}{lost}: "
+        f"{radius + 1} hostile could decide it"
+    )
