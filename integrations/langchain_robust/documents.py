@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from robust_components.rag.passages import Passage, source_of
+from robust_components.rag.passages import Passage, checked_source_key, source_of
 
 
 def source_keys(source_key: str | Sequence[str]) -> tuple[str, ...]:
@@ -17,12 +17,7 @@ def source_keys(source_key: str | Sequence[str]) -> tuple[str, ...]:
         ValueError: no field is named.
     """
     keys = (source_key,) if isinstance(source_key, str) else tuple(source_key)
-    if not keys or not all(key.removeprefix("host:") for key in keys):
-        raise ValueError(
-            f"source_key must name a metadata field, got {source_key!r}; "
-            "pass for example 'source' or 'host:url'"
-        )
-    return keys
+    return tuple(checked_source_key(key) for key in keys or ("",))
 
 
 def to_passages(context: Any, source_key: str | Sequence[str]) -> list[str | Passage]:

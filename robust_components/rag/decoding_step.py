@@ -66,14 +66,13 @@ class DecodingSettings:
     abstention: str = "I don't know"
 
     def __post_init__(self) -> None:
-        for name, low, high in (("gamma", 0, 1), ("eta", 0, 1), ("numerical_margin", 0, 0.1)):
+        for name, interval, allowed in (
+            ("gamma", "(0, 1]", lambda number: 0 < number <= 1),
+            ("eta", "[0, 1)", lambda number: 0 <= number < 1),
+            ("numerical_margin", "[0, 0.1]", lambda number: 0 <= number <= Fraction(1, 10)),
+        ):
             value = getattr(self, name)
-            number = _exact(name, value)
-            lowest_excluded, highest_excluded = name == "gamma", name == "eta"
-            inside = low < number or (number == low and not lowest_excluded)
-            inside &= number < high or (number == high and not highest_excluded)
-            if not inside:
-                interval = f"{'([' [not lowest_excluded]}{low}, {high}{'])'[highest_excluded]}"
+            if not allowed(_exact(name, value)):
                 raise ValueError(f"{name} must be in {interval}, got {value!r}; choose one inside")
             object.__setattr__(self, name, str(value))
         if self.exact_eta.denominator > MAX_ETA_DENOMINATOR:

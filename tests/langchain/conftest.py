@@ -25,12 +25,13 @@ else:
     class TableChatModel(BaseChatModel):
         """Answers with the value of the first key that occurs in the prompt, in any case.
 
-        ``"!error"`` raises and ``"!sleep"`` takes half a second; without a key it does not know.
+        ``"!error"`` raises and ``"!sleep"`` takes ``slow`` seconds; without a key it does not know.
         """
 
         table: dict[str, str] = Field(default_factory=dict)
         model_name: str = "table-1"
         temperature: float | None = None
+        slow: float = 0.5
         _busy: int = PrivateAttr(0)
         _peak: int = PrivateAttr(0)
         _prompts: list[str] = PrivateAttr(default_factory=list)
@@ -62,7 +63,7 @@ else:
             try:
                 found = (v for key, v in self.table.items() if key.lower() in prompt.lower())
                 answer = next(found, "I don't know")
-                time.sleep(0.5 if answer == "!sleep" else 0.005)
+                time.sleep(self.slow if answer == "!sleep" else 0.005)
                 if answer == "!error":
                     raise ConnectionError("the provider is down")
                 return answer

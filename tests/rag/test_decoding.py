@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from robust_components.models.testing import TableTokenModel
@@ -201,6 +202,7 @@ def test_a_slightly_high_sum_is_scaled():
     assert units[1].tolist() == [0, 0] and units[0, 1] > units[0, 0]
 
 
+@hypothesis_settings(deadline=None)
 @given(
     st.lists(st.floats(min_value=0, max_value=1), min_size=1, max_size=30).filter(
         lambda values: sum(values) > 0
@@ -214,6 +216,7 @@ def test_fixed_point_never_exceeds_one_and_rounds_down(values):
     assert error.min() > -1e-15 and error.max() < 2 / SCALE + 1e-15
 
 
+@hypothesis_settings(deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, SCALE), min_size=2, max_size=4), min_size=1, max_size=1),
     st.integers(1, 5),

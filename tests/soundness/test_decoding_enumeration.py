@@ -86,9 +86,7 @@ def group_sum(toy, groups, prefix):
 @cache
 def responses(vocabulary):
     """Every sub-distribution in quarters."""
-    return [
-        q for q in itertools.product(range(PARTS + 1), repeat=vocabulary) if sum(q) <= PARTS
-    ]
+    return [q for q in itertools.product(range(PARTS + 1), repeat=vocabulary) if sum(q) <= PARTS]
 
 
 @cache
@@ -265,9 +263,7 @@ def random_toy(rng, *, multi=False):
         while max(map(sources.count, sources)) > 2:
             sources = tuple(f"s{rng.randrange(max(2, size - 1))}" for _ in range(size))
     rows = tuple(
-        None
-        if rng.random() < 0.15
-        else random_row(rng, vocabulary, prefixes, leader, halves=multi)
+        None if rng.random() < 0.15 else random_row(rng, vocabulary, prefixes, leader, halves=multi)
         for _ in range(size)
     )
     fallback = {

@@ -254,7 +254,7 @@ def test_ejection_uncovers_a_rival():
         (2, 2, 2, 1),
         (3, 3, 2, 2),
         (3, 4, 2, 2),
-        (3, 5, 2, 2),
+        pytest.param(3, 5, 2, 2, marks=pytest.mark.slow),
         pytest.param(4, 4, 1, 1, marks=UNCOVERED),
         pytest.param(4, 4, 1, 2, marks=UNCOVERED),
         pytest.param(4, 5, 1, 2, marks=UNCOVERED),
@@ -479,12 +479,7 @@ def test_hostile_source_that_left_the_list():
 
 
 # ------------------------------------------------------------------------- forged document ids
-
-FORGED_ID = pytest.mark.xfail(
-    strict=True,
-    reason="a passage with an id seen before is left out whatever its source, so one hostile "
-    "source silences clean ones by using their ids at a better rank",
-)
+# A hostile passage may carry the id of a clean one, at a better rank: the clean one still counts.
 
 
 def live(passages, top_k=None):
@@ -492,7 +487,6 @@ def live(passages, top_k=None):
     return result.answer, result.certificate.radius
 
 
-@FORGED_ID
 def test_injection_with_a_forged_id():
     clean = [Passage("a", "s0", "1"), Passage("a", "s1", "2")]
     radius = generator(10).certify("q", clean, PassageInjection(1)).radius
@@ -500,7 +494,6 @@ def test_injection_with_a_forged_id():
     assert radius < 1 or live(after, 10)[0] == live(clean, 10)[0]
 
 
-@FORGED_ID
 def test_modification_with_a_forged_id():
     clean = [Passage("a", f"s{i}", str(i)) for i in range(3)]
     radius = generator().certify("q", clean, PassageModification(1)).radius
@@ -508,7 +501,6 @@ def test_modification_with_a_forged_id():
     assert radius < 1 or live(after)[0] == live(clean)[0]
 
 
-@FORGED_ID
 def test_observed_with_a_forged_id():
     rest = [Passage("a", "s2", "2"), Passage("a", "s3", "3")]
     clean = [Passage("b", "s0", "0"), Passage("b", "s1", "1"), *rest]
