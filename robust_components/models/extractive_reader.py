@@ -61,6 +61,7 @@ class ExtractiveReader:
         self.network = network.eval().to(device)
         self.tokenizer = tokenizer
         self.threshold = threshold
+        self.abstention_threshold = threshold
         self.name = name
         self.fingerprint = fingerprint
         self.device = device

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from robust_components.rag.decoding_plan import DecodingAggregator
 from robust_components.rag.keyword_aggregation import Threshold
 from robust_components.rag.keyword_plan import KeywordAggregator
 from robust_components.rag.keywords import SpacyKeywords
@@ -18,6 +19,7 @@ def make_aggregator(aggregation: str, **options: Any) -> Aggregator:
         ValueError: no such aggregation, or an option outside its range.
     """
     threshold = Threshold.from_decimals(options["alpha"], options["beta"])
+    decoding = DecodingAggregator(**options["decoding"])
     if aggregation == "voting":
         return VotingAggregator(options["choices"])
     if aggregation == "keyword":
@@ -27,4 +29,8 @@ def make_aggregator(aggregation: str, **options: Any) -> Aggregator:
             options["max_optional_keywords"],
             options["max_final_calls"],
         )
-    raise ValueError(f"aggregation must be 'voting' or 'keyword', got {aggregation!r}; choose one")
+    if aggregation == "decoding":
+        return decoding
+    raise ValueError(
+        f"aggregation must be 'voting', 'keyword' or 'decoding', got {aggregation!r}; choose one"
+    )

@@ -5,18 +5,30 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from robust_components.certificate import Certificate
-from robust_components.models.protocols import PassageReader, Reading
+from robust_components.models.protocols import (
+    PassageReader,
+    Reading,
+    TokenModel,
+    TokenSession,
+)
 from robust_components.rag.aggregators import make_aggregator
 from robust_components.rag.outcome import Aggregator, Outcome
 from robust_components.rag.passages import Passage, PassageResult, prepare
-from robust_components.rag.plan import Plan, ReadRequest, drive, drive_async
+from robust_components.rag.plan import (
+    OpenRequest,
+    Plan,
+    ReadRequest,
+    drive,
+    drive_async,
+    failed_reading,
+)
 from robust_components.rag.prompting import PromptReader
-from robust_components.rag.result import RAGResult
+from robust_components.rag.result import RAGResult, TokenResult
 from robust_components.rag.scenarios import PassageList
 from robust_components.threats import PassageInjection, PassageModification, positive_integer
 
@@ -36,8 +48,10 @@ class RobustRAGGenerator:
 
     Args:
         model: a :class:`~robust_components.models.protocols.PassageReader`, or a ``TextGenerator``
-            that is prompted with each passage; the embedded reader when ``None``.
-        aggregation: ``"voting"`` (one vote a source) or ``"keyword"`` (Algorithm 1).
+            that is prompted with each passage; for decoding a ``TokenModel``. The embedded reader,
+            which serves all three, when ``None``.
+        aggregation: ``"voting"`` (one vote a source), ``"keyword"`` (Algorithm 1) or
+            ``"decoding"`` (Algorithm 2).
         corruption_size: number of hostile sources k' a certificate must withstand, at least 1.
         top_k: length at which the retriever cuts its list; further passages are not read. ``None``
             takes the list given as full.
@@ -47,6 +61,12 @@ class RobustRAGGenerator:
         max_optional_keywords: more keywords within an attacker's reach than this: not certified.
         max_final_calls: more distinct keyword sets than this: not certified.
         choices: the closed set of answers voted on; ``None`` leaves it open.
+        gamma: decoding: a passage abstains from this probability of "I don't know" on, in (0, 1];
+            the model's own threshold, or 0.99, when ``None``.
+        eta: decoding: lead a token needs, as a share of the responding sources, in [0, 1).
+        max_tokens: decoding: longest answer in tokens, at least 1.
+        numerical_margin: decoding: what rounding in the model may change in a lead, in [0, 0.1].
+        max_branches: decoding: more token sequences to search than this: not certified.
         on_uncertified: ``"answer"``, or ``"abstain"`` to withhold answers that are not certified
             for ``corruption_size``.
         abstention: text returned in place of an answer.
@@ -69,6 +89,11 @@ class RobustRAGGenerator:
         max_optional_keywords: int = 12,
         max_final_calls: int = 256,
         choices: Sequence[str] | None = None,
+        gamma: float | str | None = None,
+        eta: float | str = 0,
+        max_tokens: int = 64,
+        numerical_margin: float | str = "0.000001",
+        max_branches: int = 64,
         on_uncertified: str = "answer",
         abstention: str = ABSTENTION,
     ) -> None:
@@ -93,8 +118,16 @@ class RobustRAGGenerator:
             ),
             max_final_calls=positive_integer("max_final_calls", max_final_calls),
             choices=choices,
+            decoding={
+                "gamma": gamma,
+                "eta": eta,
+                "max_tokens": max_tokens,
+                "numerical_margin": numerical_margin,
+                "max_branches": max_branches,
+                "abstention": abstention,
+            },
         )
-        self.model = None if model is None else as_reader(model)
+        self.model = None if model is None else self._accept(model)
         self._loading = threading.Lock()
 
     def load(self) -> None:
@@ -113,6 +146,7 @@ class RobustRAGGenerator:
         *,
         corruption_size: int | None = None,
         model: Any = None,
+        on_token: Callable[[TokenResult], None] | None = None,
     ) -> RAGResult:
         """Answer ``query`` from ``passages``, with an ``observed`` certificate.
 
@@ -121,12 +155,16 @@ class RobustRAGGenerator:
             passages: texts, or :class:`Passage` objects that name their source; best rank first.
             corruption_size: used instead of the configured value for this call.
             model: used instead of the configured model for this call.
+            on_token: decoding: called with each token as soon as it is certified. With
+                ``on_uncertified="abstain"`` only tokens certified for the budget are handed over,
+                up to the first that is not.
 
         Raises:
             ValueError: the query is empty.
             TypeError: the query or a passage is no text.
         """
-        return drive(self.plan(query, passages, corruption_size), self._reader(model))
+        plan = self.plan(query, passages, corruption_size, on_token)
+        return drive(plan, self._reader(model))
 
     async def run_async(
         self,
@@ -135,10 +173,14 @@ class RobustRAGGenerator:
         *,
         corruption_size: int | None = None,
         model: Any = None,
+        on_token: Callable[[TokenResult], None] | None = None,
     ) -> RAGResult:
         """:meth:`run` without blocking the event loop."""
         reader = await asyncio.to_thread(self._reader, model)
-        return await drive_async(self.plan(query, passages, corruption_size), reader)
+        plan = self.plan(query, passages, corruption_size, on_token)
+        if self.aggregator.reads_tokens:
+            return await asyncio.to_thread(drive, plan, reader)
+        return await drive_async(plan, reader)
 
     def certify(
         self,
@@ -169,30 +211,41 @@ class RobustRAGGenerator:
         plan = self.certify_plan(query, passages, chosen, gold)
         return drive(plan, self._reader(model))
 
-    def _reader(self, model: Any) -> PassageReader:
+    def _reader(self, model: Any) -> Any:
         self.load() if model is None else self.aggregator.load()
-        return self.model if model is None else as_reader(model)  # type: ignore[return-value]
+        return self.model if model is None else self._accept(model)
+
+    def _accept(self, model: Any) -> Any:
+        return as_token_model(model) if self.aggregator.reads_tokens else as_reader(model)
 
     def plan(
-        self, query: str, passages: Sequence[str | Passage], corruption_size: int | None = None
+        self,
+        query: str,
+        passages: Sequence[str | Passage],
+        corruption_size: int | None = None,
+        on_token: Callable[[TokenResult], None] | None = None,
     ) -> Plan[RAGResult]:
         """The model calls of :meth:`run`, for drivers of your own (see ``rag.plan``)."""
         began = time.perf_counter()
         budget = self.corruption_size if corruption_size is None else corruption_size
         threat = PassageModification(positive_integer("corruption_size", budget))
         results, isolated = yield from self._isolate(query, passages)
-        outcome = yield from self.aggregator.certify(query, isolated, threat, "observed")
+        if on_token is not None and self.on_uncertified == "abstain":
+            on_token = _only_certified(on_token, threat.budget)
+        outcome = yield from self._aggregate(query, isolated, threat, "observed", None, on_token)
         certificate = self._certificate(outcome, isolated, threat, "observed", began)
         withheld = self.on_uncertified == "abstain" and not certificate.certified
         answer = None if withheld else outcome.answer
-        votes = iter(outcome.votes)
+        contributions = iter(_contributions(outcome, isolated))
         return RAGResult(
             answer=self.abstention if answer is None else answer,
             abstained=answer is None,
             certificate=certificate,
             passages=tuple(
-                result if result.unused else _with_vote(result, next(votes)) for result in results
+                result if result.unused else replace(result, **next(contributions))
+                for result in results
             ),
+            tokens=outcome.tokens,
             keywords=outcome.keywords,
         )
 
@@ -206,8 +259,27 @@ class RobustRAGGenerator:
         """The model calls of :meth:`certify`."""
         began = time.perf_counter()
         _, isolated = yield from self._isolate(query, passages)
-        outcome = yield from self.aggregator.certify(query, isolated, threat, "pre_attack", gold)
+        outcome = yield from self._aggregate(query, isolated, threat, "pre_attack", gold, None)
         return self._certificate(outcome, isolated, threat, "pre_attack", began)
+
+    def _aggregate(
+        self,
+        query: str,
+        isolated: Isolated,
+        threat: PassageInjection | PassageModification,
+        statement: str,
+        gold: Sequence[str] | None,
+        on_token: Callable[[TokenResult], None] | None,
+    ) -> Plan[Outcome]:
+        try:
+            return (
+                yield from self.aggregator.certify(
+                    query, isolated, threat, statement, gold, on_token
+                )
+            )
+        finally:
+            if isolated.session is not None:
+                isolated.session.close()
 
     def _isolate(
         self, query: str, passages: Sequence[str | Passage]
@@ -221,7 +293,12 @@ class RobustRAGGenerator:
         # A blank passage abstains without a call: a chat model might answer from memory.
         written = [i for i in used if results[i].text.strip()]
         readings = {i: Reading(None) for i in used}
-        if written:
+        session = None
+        if used and self.aggregator.reads_tokens:
+            session = yield OpenRequest(query, tuple(results[i].text for i in used))
+            readings = _session_readings(session, used)
+            session = None if isinstance(session, Exception) else session
+        elif written:
             answers = yield ReadRequest(query, tuple(results[i].text for i in written))
             readings.update(zip(written, answers, strict=True))
         for i, reading in readings.items():
@@ -231,7 +308,12 @@ class RobustRAGGenerator:
             failed=tuple(reading.failure is not None for reading in readings.values()),
             top_k=len(results) if self.top_k is None else self.top_k,
         )
-        return results, Isolated(listed, tuple(readings.values()))
+        return results, Isolated(
+            listed,
+            tuple(readings.values()),
+            session,
+            None if self.model is None else getattr(self.model, "abstention_threshold", None),
+        )
 
     def _certificate(
         self,
@@ -259,7 +341,8 @@ class RobustRAGGenerator:
             reason=None if certified else outcome.reason,
             model=self._model_card,
             cost={
-                "model_passes": len(isolated.readings) + len(outcome.extra_readings),
+                "model_passes": outcome.model_rows
+                or len(isolated.readings) + len(outcome.extra_readings),
                 "tokens": tokens,
                 "seconds": round(time.perf_counter() - began, 4),
             },
@@ -274,10 +357,12 @@ class RobustRAGGenerator:
 
 @dataclass(frozen=True)
 class Isolated:
-    """The list that was read, and one reading for each of its passages."""
+    """The list that was read: one reading for each passage, and for decoding a session."""
 
     passages: PassageList
     readings: tuple[Reading, ...]
+    session: TokenSession | None = None
+    abstention_threshold: float | None = None
 
 
 def as_reader(model: Any) -> PassageReader:
@@ -296,5 +381,52 @@ def as_reader(model: Any) -> PassageReader:
     )
 
 
-def _with_vote(result: PassageResult, vote: tuple[str | None, bool | None]) -> PassageResult:
-    return replace(result, vote=vote[0], supports=vote[1])
+def as_token_model(model: Any) -> TokenModel:
+    """Accept a token model.
+
+    Raises:
+        TypeError: the model has no ``open(query, passages)``.
+    """
+    if hasattr(model, "open"):
+        return model  # type: ignore[no-any-return]
+    raise TypeError(
+        "aggregation='decoding' needs next-token probabilities, from a model with "
+        f"open(query, passages), got {type(model).__name__}; use a TokenModel, or "
+        "aggregation='voting' or 'keyword'"
+    )
+
+
+def _session_readings(session: Any, used: Sequence[int]) -> dict[int, Reading]:
+    """What a session says about each passage before anything is decoded."""
+    if isinstance(session, Exception):
+        return {i: failed_reading(session) for i in used}
+    return {
+        i: Reading(None, failure=failure, truncated=cut)
+        for i, failure, cut in zip(used, session.failures, session.truncated, strict=True)
+    }
+
+
+def _only_certified(
+    on_token: Callable[[TokenResult], None], budget: int
+) -> Callable[[TokenResult], None]:
+    stopped = False
+
+    def forward(token: TokenResult) -> None:
+        nonlocal stopped
+        stopped = stopped or token.certified_k < budget
+        if not stopped:
+            on_token(token)
+
+    return forward
+
+
+def _contributions(outcome: Outcome, isolated: Isolated) -> list[dict[str, Any]]:
+    """For each passage read: its source's vote, and what decoding found out about the row."""
+    rows: list[dict[str, Any]] = [
+        {"vote": vote, "supports": supports} for vote, supports in outcome.votes
+    ]
+    for row, responded in zip(rows, outcome.responded or (), strict=False):
+        row["abstained"] = not responded
+    for row, failure in zip(rows, outcome.failures or (), strict=False):
+        row["failure"] = failure
+    return rows

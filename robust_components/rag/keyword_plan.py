@@ -59,6 +59,8 @@ class _FinalAnswers:
 class KeywordAggregator:
     """Keywords of enough sources make the final prompt (Algorithm 1)."""
 
+    reads_tokens = False
+
     def __init__(
         self,
         threshold: Threshold,
@@ -90,6 +92,7 @@ class KeywordAggregator:
         threat: Threat,
         statement: str,
         gold: Sequence[str] | None = None,
+        on_token: Any = None,
     ) -> Plan[Outcome]:
         responses = KeywordResponses(
             isolated.passages,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from robust_components.models.protocols import Reading
+from robust_components.models.protocols import Reading, TokenSession
 from robust_components.rag.plan import Plan
+from robust_components.rag.result import TokenResult
 from robust_components.rag.scenarios import PassageList
 from robust_components.threats import PassageInjection, PassageModification
 
@@ -15,13 +16,19 @@ Threat = PassageInjection | PassageModification
 
 
 class IsolatedResponses(Protocol):
-    """The list that was read, and one reading for each of its passages."""
+    """The list that was read: one reading for each passage, or a session over all of them."""
 
     @property
     def passages(self) -> PassageList: ...
 
     @property
     def readings(self) -> tuple[Reading, ...]: ...
+
+    @property
+    def session(self) -> TokenSession | None: ...
+
+    @property
+    def abstention_threshold(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,10 @@ class Outcome:
         votes: for each passage read, its source's normalised vote and whether it supports.
         keywords: kept keywords.
         extra_readings: readings made for the final calls.
+        tokens: emitted tokens with their certified budgets.
+        responded: for each passage read, whether it took part; ``None``: as its reading says.
+        failures: for each passage read, why it counts as hostile; ``None``: as its reading says.
+        model_rows: next-token distributions asked of the model.
     """
 
     answer: str | None
@@ -45,9 +56,15 @@ class Outcome:
     votes: tuple[tuple[str | None, bool | None], ...]
     keywords: tuple[str, ...] = ()
     extra_readings: tuple[Reading, ...] = ()
+    tokens: tuple[TokenResult, ...] = ()
+    responded: tuple[bool, ...] | None = None
+    failures: tuple[str | None, ...] | None = None
+    model_rows: int = 0
 
 
 class Aggregator(Protocol):
+    reads_tokens: bool
+
     def load(self) -> None: ...
 
     def parameters(self) -> dict[str, Any]: ...
@@ -59,6 +76,7 @@ class Aggregator(Protocol):
         threat: Threat,
         statement: str,
         gold: Sequence[str] | None = None,
+        on_token: Callable[[TokenResult], None] | None = None,
     ) -> Plan[Outcome]: ...
 
 

@@ -33,15 +33,24 @@ class CombineRequest:
     keyword_sets: tuple[tuple[str, ...], ...]
 
 
-Plan = Generator[ReadRequest | CombineRequest, list[Reading], Result]
+@dataclass(frozen=True)
+class OpenRequest:
+    """Open a token session over the passages; answered by the session, or an exception."""
+
+    query: str
+    passages: tuple[str, ...]
 
 
-def drive(plan: Plan[Result], reader: PassageReader) -> Result:
+Request = ReadRequest | CombineRequest | OpenRequest
+Plan = Generator[Request, Any, Result]
+
+
+def drive(plan: Plan[Result], reader: Any) -> Result:
     """Run a plan with a blocking reader."""
     try:
         request = next(plan)
         while True:
-            request = plan.send(list(map(sound_reading, _answer(request, reader))))
+            request = plan.send(_answer(request, reader))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
 
@@ -51,33 +60,44 @@ async def drive_async(plan: Plan[Result], reader: Any) -> Result:
     try:
         request = next(plan)
         while True:
-            readings = await _answer_async(request, reader)
-            request = plan.send(list(map(sound_reading, readings)))
+            request = plan.send(await _answer_async(request, reader))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
 
 
-def _answer(request: ReadRequest | CombineRequest, reader: PassageReader) -> list[Reading]:
-    if isinstance(request, ReadRequest):
-        return _read(reader, request)
-    if hasattr(reader, "combine_many"):
+def _answer(request: Request, reader: Any) -> Any:
+    if isinstance(request, OpenRequest):
         try:
-            return list(reader.combine_many(request.query, request.keyword_sets))
-        except Exception as error:  # no answer, hence no certificate
-            return [failed_reading(error)] * len(request.keyword_sets)
-    return [_combine(reader, request.query, keywords) for keywords in request.keyword_sets]
+            return reader.open(request.query, request.passages)
+        except Exception as error:  # nothing could be read
+            return error
+    if isinstance(request, ReadRequest):
+        return list(map(sound_reading, _read(reader, request)))
+    return list(map(sound_reading, _combine_all(reader, request)))
 
 
-async def _answer_async(request: ReadRequest | CombineRequest, reader: Any) -> list[Reading]:
+async def _answer_async(request: Request, reader: Any) -> Any:
+    rows: list[Any]
     try:
         if isinstance(request, ReadRequest) and hasattr(reader, "read_async"):
-            return list(await reader.read_async(request.query, request.passages))
-        if isinstance(request, CombineRequest) and hasattr(reader, "combine_many_async"):
-            return list(await reader.combine_many_async(request.query, request.keyword_sets))
+            rows = list(await reader.read_async(request.query, request.passages))
+        elif isinstance(request, CombineRequest) and hasattr(reader, "combine_many_async"):
+            rows = list(await reader.combine_many_async(request.query, request.keyword_sets))
+        else:
+            return await asyncio.to_thread(_answer, request, reader)
     except Exception as error:  # every row failed
-        rows = request.passages if isinstance(request, ReadRequest) else request.keyword_sets
-        return [failed_reading(error)] * len(rows)
-    return await asyncio.to_thread(_answer, request, reader)
+        asked = request.keyword_sets if isinstance(request, CombineRequest) else request.passages
+        rows = [failed_reading(error)] * len(asked)
+    return list(map(sound_reading, rows))
+
+
+def _combine_all(reader: PassageReader, request: CombineRequest) -> list[Reading]:
+    if not hasattr(reader, "combine_many"):
+        return [_combine(reader, request.query, keywords) for keywords in request.keyword_sets]
+    try:
+        return list(reader.combine_many(request.query, request.keyword_sets))
+    except Exception as error:  # no answer, hence no certificate
+        return [failed_reading(error)] * len(request.keyword_sets)
 
 
 def _read(reader: PassageReader, request: ReadRequest) -> list[Reading]:

@@ -11,7 +11,12 @@ from robust_components.rag.passages import PassageResult
 
 @dataclass(frozen=True)
 class TokenResult:
-    """One emitted token and the largest number of hostile sources that could not change it."""
+    """One emitted token and the largest number of hostile sources that could not change it.
+
+    Attributes:
+        text: what the token adds to the answer; empty for end-of-sequence.
+        certified_k: largest budget under which this token stays, given the tokens before it.
+    """
 
     text: str
     certified_k: int

@@ -15,6 +15,8 @@ from robust_components.rag.voting import ANY_OTHER, Ballot, certified_budget, re
 class VotingAggregator:
     """One vote a source for its normalised answer; the majority wins."""
 
+    reads_tokens = False
+
     def __init__(self, choices: Sequence[str] | None = None) -> None:
         if isinstance(choices, str) or (
             choices is not None and len({normalise_answer(c) for c in choices}) < 2
@@ -40,6 +42,7 @@ class VotingAggregator:
         threat: Threat,
         statement: str,
         gold: Sequence[str] | None = None,
+        on_token: Any = None,
     ) -> Plan[Outcome]:
         yield from ()
         ballot = Ballot(isolated.passages, self._answers(isolated.readings), self.choices)

@@ -41,16 +41,18 @@ def certified(generator, passages, threat):
 
 
 def test_ejection_off_by_one():
-    """Two injected passages push out exactly the last two of a full list."""
+    """k' injected passages push out exactly the last k' of a full list.
+
+    Ejecting one more, three attackers would win here (3 against 3, and they win ties); ejecting
+    none, a list of three a and one b would be certified against one attacker.
+    """
     clean = ["a", "a", "a", "a", "a", "b", "b"]
     generator = voting(top_k=7)
-    assert certified(generator, clean, PassageInjection(1)) == 2
-    assert generator.run("q", ["b", "b", *clean]).answer == "a"  # 5 against 2
-    assert generator.run("q", ["b", "b", "b", *clean]).answer == "a"  # 4 against 3, but in another
-    assert generator.run("q", ["c", "c", "c", "c", *clean]).answer == "c"  # order 3 against 4
-    short_of_one = ["a", "a", "b", "a"]  # ejecting none would leave 3 against 2: certified
-    assert certified(voting(top_k=4), short_of_one, PassageInjection(1)) == 0
-    assert voting(top_k=4).run("q", ["b", *short_of_one]).answer == "b"
+    assert certified(generator, clean, PassageInjection(1)) == 3
+    assert generator.run("q", ["c"] * 3 + clean).answer == "a"  # 4 against 3
+    assert generator.run("q", ["c"] * 4 + clean).answer == "c"  # 3 against 4
+    assert certified(voting(top_k=4), ["a", "a", "b", "a"], PassageInjection(1)) == 0
+    assert voting(top_k=4).run("q", ["b", "a", "a", "b", "a"]).answer == "b"  # 2 against 2
 
 
 def test_all_abstain_branch():
@@ -79,7 +81,7 @@ def test_short_list_ejects_nothing():
     assert certified(voting(top_k=2), clean, PassageInjection(1)) == 0
     assert voting(top_k=2).run("q", ["b", *clean]).answer == "b"
     agree = ["w", "w", "w"]
-    assert certified(keyword(1, 3, top_k=10), agree, PassageInjection(1)) == 1
+    assert certified(keyword(1, 3, top_k=10), agree, PassageInjection(1)) == 2
     assert certified(keyword(1, 3, top_k=3), agree, PassageInjection(1)) == 0
 
 

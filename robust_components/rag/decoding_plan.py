@@ -1,0 +1,162 @@
+"""Secure decoding as a plan: decode, certify each token on the way, keep the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from robust_components.answers import contains_gold, normalise_answer
+from robust_components.rag.certify_decoding import largest_budget, reachable_answers
+from robust_components.rag.certify_decoding_path import PathCertifier, Threat, certify_path
+from robust_components.rag.decoding import Decoding, IsolatedSources, answer_text, stream
+from robust_components.rag.decoding_step import DecodingSettings, StepTable
+from robust_components.rag.outcome import IsolatedResponses, Outcome, passages_evidence
+from robust_components.rag.plan import Plan
+from robust_components.rag.result import TokenResult
+from robust_components.threats import positive_integer
+
+DEFAULT_GAMMA = "0.99"
+OnToken = Callable[[TokenResult], None]
+
+
+class DecodingAggregator:
+    """Token by token from the sources' summed distributions (Algorithm 2).
+
+    Args:
+        gamma: a passage abstains from this probability of "I don't know" on; the model's own
+            ``abstention_threshold``, or 0.99, when ``None``.
+        max_branches: more token sequences than this in a search: not certified.
+        settings: the remaining parameters, for :class:`DecodingSettings`.
+    """
+
+    reads_tokens = True
+
+    def __init__(self, *, gamma: Any, max_branches: int, **settings: Any) -> None:
+        self.gamma = gamma
+        self.max_branches = positive_integer("max_branches", max_branches)
+        self.settings = DecodingSettings(
+            gamma=DEFAULT_GAMMA if gamma is None else gamma, **settings
+        )
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def parameters(self) -> dict[str, Any]:
+        settings = self.settings.to_dict()
+        del settings["abstention"], settings["gamma"]
+        return {**settings, "max_branches": self.max_branches}
+
+    def certify(
+        self,
+        query: str,
+        isolated: IsolatedResponses,
+        threat: Threat,
+        statement: str,
+        gold: Sequence[str] | None = None,
+        on_token: OnToken | None = None,
+    ) -> Plan[Outcome]:
+        yield from ()
+        session = isolated.session
+        if session is None:
+            why = "there are no passages"
+            failures = [reading.failure for reading in isolated.readings if reading.failure]
+            return Outcome(
+                answer=None,
+                radius=0,
+                reason=failures[0] if failures else why,
+                evidence=passages_evidence(isolated.passages, [None] * len(isolated.readings)),
+                votes=((None, None),) * len(isolated.readings),
+            )
+        settings = self.settings
+        if self.gamma is None and isolated.abstention_threshold is not None:
+            settings = replace(settings, gamma=isolated.abstention_threshold)
+        sources = IsolatedSources(session, isolated.passages, settings)
+        decoding = _decode(sources, threat, on_token)
+        path = certify_path(sources, decoding, threat=threat)
+        evidence = {**path.evidence, "gamma": settings.gamma, "answer": _answer(decoding)}
+        radius, reason = path.radius, path.reason
+        if statement == "pre_attack" and settings.exact_eta > 0:
+            radius, searches = largest_budget(
+                sources,
+                decoding,
+                threat=threat,
+                max_branches=self.max_branches,
+                normalise=normalise_answer,
+            )
+            evidence["searches"] = [search.evidence for search in searches]
+            reason = next((s.reason for s in reversed(searches) if s.reason), reason)
+        if gold is not None:
+            evidence["gold"] = list(gold)
+            evidence["tau"] = self._tau(sources, decoding, threat, gold)
+        pieces = _pieces(sources, decoding.tokens)
+        return Outcome(
+            answer=None if decoding.abstained else decoding.text,
+            radius=radius,
+            reason=reason,
+            evidence=evidence,
+            votes=tuple(_votes(sources, decoding)),
+            tokens=tuple(map(TokenResult, pieces, path.token_radii)),
+            responded=tuple(
+                any(i in voter for voter in sources.voters) for i in range(len(isolated.readings))
+            ),
+            failures=tuple(sources.failures),
+            model_rows=sources.model_rows,
+        )
+
+    def _tau(
+        self, sources: IsolatedSources, decoding: Decoding, threat: Threat, gold: Sequence[str]
+    ) -> float:
+        if decoding.abstained:
+            return 0.0
+        found = reachable_answers(
+            sources,
+            threat=threat,
+            max_branches=self.max_branches,
+            exhaustive=True,
+            normalise=normalise_answer,
+        )
+        if not found.complete:
+            return 0.0
+        return min(contains_gold(answer, gold) for answer in found.answers)
+
+
+def _decode(sources: IsolatedSources, threat: Threat, on_token: OnToken | None) -> Decoding:
+    """Decode; with ``on_token``, hand over each token once it is certified."""
+    steps: list[StepTable] = []
+    shown = ""
+    for step in stream(sources):
+        steps.append(step)
+        if on_token is not None and step.emitted != sources.session.eos:
+            radius = PathCertifier(sources, threat).certify(step).radius
+            text = answer_text(sources, [s.emitted for s in steps])
+            on_token(TokenResult(text[len(shown) :], radius))
+            shown = text
+    tokens = tuple(step.emitted for step in steps)
+    return Decoding(tokens, answer_text(sources, tokens), not steps, tuple(steps))
+
+
+def _pieces(sources: IsolatedSources, tokens: Sequence[int]) -> list[str]:
+    """What each token adds to the text; end-of-sequence adds nothing."""
+    lengths = [len(answer_text(sources, tokens[:n])) if n else 0 for n in range(len(tokens) + 1)]
+    text = answer_text(sources, tokens)
+    return [text[a:b] for a, b in pairwise(lengths)]
+
+
+def _answer(decoding: Decoding) -> str | None:
+    return None if decoding.abstained else normalise_answer(decoding.text)
+
+
+def _votes(sources: IsolatedSources, decoding: Decoding) -> list[tuple[str | None, bool | None]]:
+    """A source supports the answer if every emitted token is its own first choice."""
+    votes: dict[int, tuple[str | None, bool | None]] = {}
+    for voter in sources.voters:
+        supports = True
+        for step in decoding.steps:
+            mass, rest = step.votes([voter])
+            best = int(mass[0].argmax())
+            supports &= step.tokens[best] == step.emitted and mass[0, best] >= rest[0]
+        for passage in voter:
+            votes[passage] = (_answer(decoding) if supports else None, bool(supports))
+    return [votes.get(i, (None, None)) for i in range(len(sources.failures))]
