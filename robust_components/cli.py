@@ -170,9 +170,9 @@ def _headline(certificate: Any) -> str:
 
 def printable(text: str) -> str:
     """One line that any terminal can show: stored text must not move the cursor."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     encoding = sys.stdout.encoding or "utf-8"
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
+    return visible.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def run_demo(options: argparse.Namespace) -> int:

@@ -34,7 +34,7 @@ def base_fingerprint() -> str:
 def load_reader(
     folder: str | Path | None = None, *, threshold: float | None = None, device: str = "cpu"
 ) -> ExtractiveReader:
-    """The embedded extractive reader, or the adapter in ``folder``.
+    """The embedded extractive reader, one for the whole process, or the adapter in ``folder``.
 
     Args:
         folder: a folder written by ``robust_components.training.reader``.
@@ -55,8 +55,16 @@ def load_reader(
             f"the embedded reader needs {', '.join(missing)}; install "
             "'robust-components[transformers]' or pass a model of your own"
         )
+    if folder is None and threshold is None:
+        return _shared_reader(device)
     from robust_components.models.extractive_reader import ExtractiveReader
 
-    return ExtractiveReader.from_folder(
-        WEIGHTS / "reader" if folder is None else folder, threshold=threshold, device=device
-    )
+    chosen = WEIGHTS / "reader" if folder is None else folder
+    return ExtractiveReader.from_folder(chosen, threshold=threshold, device=device)
+
+
+@functools.cache
+def _shared_reader(device: str) -> ExtractiveReader:
+    from robust_components.models.extractive_reader import ExtractiveReader
+
+    return ExtractiveReader.from_folder(WEIGHTS / "reader", device=device)

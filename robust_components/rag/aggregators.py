@@ -7,7 +7,7 @@ from typing import Any
 from robust_components.rag.decoding_plan import DecodingAggregator
 from robust_components.rag.keyword_aggregation import Threshold
 from robust_components.rag.keyword_plan import KeywordAggregator
-from robust_components.rag.keywords import SpacyKeywords
+from robust_components.rag.keywords import KeywordExtractor, default_keywords
 from robust_components.rag.outcome import Aggregator
 from robust_components.rag.voting_plan import VotingAggregator
 
@@ -25,7 +25,7 @@ def make_aggregator(aggregation: str, **options: Any) -> Aggregator:
     if aggregation == "keyword":
         return KeywordAggregator(
             threshold,
-            options["keyword_extractor"] or SpacyKeywords(),
+            _extractor(options["keyword_extractor"]),
             options["max_optional_keywords"],
             options["max_final_calls"],
         )
@@ -34,3 +34,14 @@ def make_aggregator(aggregation: str, **options: Any) -> Aggregator:
     raise ValueError(
         f"aggregation must be 'voting', 'keyword' or 'decoding', got {aggregation!r}; choose one"
     )
+
+
+def _extractor(extractor: Any) -> KeywordExtractor:
+    if extractor is None:
+        return default_keywords()
+    if not callable(getattr(extractor, "extract", None)):
+        raise TypeError(
+            f"keyword_extractor must have extract(text) -> frozenset of words, got {extractor!r}; "
+            "pass None for spaCy"
+        )
+    return extractor  # type: ignore[no-any-return]

@@ -98,6 +98,7 @@ class PathCertifier:
             lists = [range(left) for left in range(size, 0, -1)]
         self.voters = list(dict.fromkeys(v for kept in lists for v in sources.voters_among(kept)))
         self._at = {voter: at for at, voter in enumerate(self.voters)}
+        self._known_columns: dict[tuple[int, ...], list[int]] = {}
         failed = self.passages.failed_sources
         self._first_budget = max(1, len(failed))
         self._healthy = [v for v in sources.voters if self.passages.sources[v[0]] not in failed]
@@ -173,10 +174,17 @@ class PathCertifier:
     ) -> Integers:
         worst = np.full(len(values), np.iinfo(np.int64).max)
         for scenario in injection_scenarios(self.passages, budget, passages_per_source):
-            kept = [self._at[voter] for voter in self.sources.voters_among(scenario.kept)]
+            kept = self._columns(scenario.kept)
             newcomers = min(scenario.newcomers, self.passages.top_k)
             np.minimum(worst, values[:, kept].sum(axis=1) - newcomers * cost, out=worst)
         return worst
+
+    def _columns(self, kept: tuple[int, ...]) -> list[int]:
+        """Where the voters among the kept passages stand in ``voters``."""
+        if kept not in self._known_columns:
+            voters = self.sources.voters_among(kept)
+            self._known_columns[kept] = [self._at[voter] for voter in voters]
+        return self._known_columns[kept]
 
     def _worst_modification(self, values: Integers, cost: int, budget: int) -> Integers:
         """Closed form, exact for sources of any size.

@@ -12,7 +12,7 @@ from robust_components.rag.certify_decoding import largest_budget, reachable_ans
 from robust_components.rag.certify_decoding_path import PathCertifier, Threat, certify_path
 from robust_components.rag.decoding import Decoding, IsolatedSources, answer_text, stream
 from robust_components.rag.decoding_step import DecodingSettings, StepTable
-from robust_components.rag.outcome import IsolatedResponses, Outcome, passages_evidence
+from robust_components.rag.outcome import Isolated, Outcome, passages_evidence
 from robust_components.rag.plan import Plan
 from robust_components.rag.result import TokenResult
 from robust_components.threats import positive_integer
@@ -51,7 +51,7 @@ class DecodingAggregator:
     def certify(
         self,
         query: str,
-        isolated: IsolatedResponses,
+        isolated: Isolated,
         threat: Threat,
         statement: str,
         gold: Sequence[str] | None = None,

@@ -66,13 +66,16 @@ class DecodingSettings:
     abstention: str = "I don't know"
 
     def __post_init__(self) -> None:
-        for name, interval, allowed in (
-            ("gamma", "(0, 1]", lambda number: 0 < number <= 1),
-            ("eta", "[0, 1)", lambda number: 0 <= number < 1),
-            ("numerical_margin", "[0, 0.1]", lambda number: 0 <= number <= Fraction(1, 10)),
+        gamma, eta, margin = (
+            _exact(name, getattr(self, name)) for name in ("gamma", "eta", "numerical_margin")
+        )
+        for name, interval, inside in (
+            ("gamma", "(0, 1]", 0 < gamma <= 1),
+            ("eta", "[0, 1)", 0 <= eta < 1),
+            ("numerical_margin", "[0, 0.1]", 0 <= margin <= Fraction(1, 10)),
         ):
             value = getattr(self, name)
-            if not allowed(_exact(name, value)):
+            if not inside:
                 raise ValueError(f"{name} must be in {interval}, got {value!r}; choose one inside")
             object.__setattr__(self, name, str(value))
         if self.exact_eta.denominator > MAX_ETA_DENOMINATOR:

@@ -6,18 +6,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from robust_components.certificate import Certificate
-from robust_components.models.protocols import (
-    PassageReader,
-    Reading,
-    TokenModel,
-    TokenSession,
-)
+from robust_components.models.protocols import Reading
+from robust_components.rag.accept import as_reader, as_token_model
 from robust_components.rag.aggregators import make_aggregator
-from robust_components.rag.outcome import Aggregator, Outcome
+from robust_components.rag.outcome import Aggregator, Isolated, Outcome
 from robust_components.rag.passages import Passage, PassageResult, prepare
 from robust_components.rag.plan import (
     OpenRequest,
@@ -27,9 +23,9 @@ from robust_components.rag.plan import (
     drive_async,
     failed_reading,
 )
-from robust_components.rag.prompting import PromptReader
 from robust_components.rag.result import RAGResult, TokenResult
 from robust_components.rag.scenarios import PassageList
+from robust_components.rag.wording import assumptions, claim
 from robust_components.threats import PassageInjection, PassageModification, positive_integer
 
 ABSTENTION = "I don't know"
@@ -163,8 +159,8 @@ class RobustRAGGenerator:
             ValueError: the query is empty.
             TypeError: the query or a passage is no text.
         """
-        plan = self.plan(query, passages, corruption_size, on_token)
-        return drive(plan, self._reader(model))
+        reader = self._reader(model)
+        return drive(self._plan(reader, query, passages, corruption_size, on_token), reader)
 
     async def run_async(
         self,
@@ -177,7 +173,7 @@ class RobustRAGGenerator:
     ) -> RAGResult:
         """:meth:`run` without blocking the event loop."""
         reader = await asyncio.to_thread(self._reader, model)
-        plan = self.plan(query, passages, corruption_size, on_token)
+        plan = self._plan(reader, query, passages, corruption_size, on_token)
         if self.aggregator.reads_tokens:
             return await asyncio.to_thread(drive, plan, reader)
         return await drive_async(plan, reader)
@@ -208,8 +204,8 @@ class RobustRAGGenerator:
             )
         if isinstance(gold, str):
             gold = [gold]
-        plan = self.certify_plan(query, passages, chosen, gold)
-        return drive(plan, self._reader(model))
+        reader = self._reader(model)
+        return drive(self._certify_plan(reader, query, passages, chosen, gold), reader)
 
     def _reader(self, model: Any) -> Any:
         self.load() if model is None else self.aggregator.load()
@@ -218,22 +214,22 @@ class RobustRAGGenerator:
     def _accept(self, model: Any) -> Any:
         return as_token_model(model) if self.aggregator.reads_tokens else as_reader(model)
 
-    def plan(
+    def _plan(
         self,
+        reader: Any,
         query: str,
         passages: Sequence[str | Passage],
         corruption_size: int | None = None,
         on_token: Callable[[TokenResult], None] | None = None,
     ) -> Plan[RAGResult]:
-        """The model calls of :meth:`run`, for drivers of your own (see ``rag.plan``)."""
         began = time.perf_counter()
         budget = self.corruption_size if corruption_size is None else corruption_size
         threat = PassageModification(positive_integer("corruption_size", budget))
-        results, isolated = yield from self._isolate(query, passages)
+        results, isolated = yield from self._isolate(reader, query, passages)
         if on_token is not None and self.on_uncertified == "abstain":
             on_token = _only_certified(on_token, threat.budget)
         outcome = yield from self._aggregate(query, isolated, threat, "observed", None, on_token)
-        certificate = self._certificate(outcome, isolated, threat, "observed", began)
+        certificate = self._certificate(reader, outcome, isolated, threat, "observed", began)
         withheld = self.on_uncertified == "abstain" and not certificate.certified
         answer = None if withheld else outcome.answer
         contributions = iter(_contributions(outcome, isolated))
@@ -249,18 +245,18 @@ class RobustRAGGenerator:
             keywords=outcome.keywords,
         )
 
-    def certify_plan(
+    def _certify_plan(
         self,
+        reader: Any,
         query: str,
         passages: Sequence[str | Passage],
         threat: PassageInjection | PassageModification,
         gold: Sequence[str] | None,
     ) -> Plan[Certificate]:
-        """The model calls of :meth:`certify`."""
         began = time.perf_counter()
-        _, isolated = yield from self._isolate(query, passages)
+        _, isolated = yield from self._isolate(reader, query, passages)
         outcome = yield from self._aggregate(query, isolated, threat, "pre_attack", gold, None)
-        return self._certificate(outcome, isolated, threat, "pre_attack", began)
+        return self._certificate(reader, outcome, isolated, threat, "pre_attack", began)
 
     def _aggregate(
         self,
@@ -282,7 +278,7 @@ class RobustRAGGenerator:
                 isolated.session.close()
 
     def _isolate(
-        self, query: str, passages: Sequence[str | Passage]
+        self, reader: Any, query: str, passages: Sequence[str | Passage]
     ) -> Plan[tuple[list[PassageResult], Isolated]]:
         if not isinstance(query, str):
             raise TypeError(f"query must be text, got {type(query).__name__}; pass a string")
@@ -312,19 +308,18 @@ class RobustRAGGenerator:
             listed,
             tuple(readings.values()),
             session,
-            None if self.model is None else getattr(self.model, "abstention_threshold", None),
+            getattr(reader, "abstention_threshold", None),
         )
 
     def _certificate(
         self,
+        reader: Any,
         outcome: Outcome,
         isolated: Isolated,
         threat: PassageInjection | PassageModification,
         statement: str,
         began: float,
     ) -> Certificate:
-        from robust_components.rag.wording import assumptions, claim
-
         certified = outcome.radius >= threat.budget
         tokens = sum(reading.tokens for reading in (*isolated.readings, *outcome.extra_readings))
         return Certificate(
@@ -339,7 +334,7 @@ class RobustRAGGenerator:
             evidence=outcome.evidence,
             assumptions=assumptions(isolated.passages, threat, statement, self.aggregation),
             reason=None if certified else outcome.reason,
-            model=self._model_card,
+            model={"name": reader.name, "fingerprint": reader.fingerprint},
             cost={
                 "model_passes": outcome.model_rows
                 or len(isolated.readings) + len(outcome.extra_readings),
@@ -347,63 +342,6 @@ class RobustRAGGenerator:
                 "seconds": round(time.perf_counter() - began, 4),
             },
         )
-
-    @property
-    def _model_card(self) -> dict[str, Any]:
-        if self.model is None:
-            return {"name": "given per call", "fingerprint": "unknown"}
-        return {"name": self.model.name, "fingerprint": self.model.fingerprint}
-
-
-@dataclass(frozen=True)
-class Isolated:
-    """The list that was read: one reading for each passage, and for decoding a session."""
-
-    passages: PassageList
-    readings: tuple[Reading, ...]
-    session: TokenSession | None = None
-    abstention_threshold: float | None = None
-
-
-def as_reader(model: Any) -> PassageReader:
-    """Accept a passage reader as it is, and prompt a text generator.
-
-    Raises:
-        TypeError: the model offers neither ``read`` and ``combine`` nor ``generate``.
-    """
-    if hasattr(model, "read") and hasattr(model, "combine"):
-        return model  # type: ignore[no-any-return]
-    if hasattr(model, "generate"):
-        return PromptReader(model, name=getattr(model, "name", None))
-    raise TypeError(
-        f"model must offer read() and combine(), or generate(prompts), got {type(model).__name__}; "
-        "see robust_components.models.protocols"
-    )
-
-
-def as_token_model(model: Any) -> TokenModel:
-    """Accept a token model.
-
-    Raises:
-        TypeError: the model has no ``open(query, passages)``.
-    """
-    if hasattr(model, "open"):
-        return model  # type: ignore[no-any-return]
-    raise TypeError(
-        "aggregation='decoding' needs next-token probabilities, from a model with "
-        f"open(query, passages), got {type(model).__name__}; use a TokenModel, or "
-        "aggregation='voting' or 'keyword'"
-    )
-
-
-def _session_readings(session: Any, used: Sequence[int]) -> dict[int, Reading]:
-    """What a session says about each passage before anything is decoded."""
-    if isinstance(session, Exception):
-        return {i: failed_reading(session) for i in used}
-    return {
-        i: Reading(None, failure=failure, truncated=cut)
-        for i, failure, cut in zip(used, session.failures, session.truncated, strict=True)
-    }
 
 
 def _only_certified(
@@ -430,3 +368,13 @@ def _contributions(outcome: Outcome, isolated: Isolated) -> list[dict[str, Any]]
     for row, failure in zip(rows, outcome.failures or (), strict=False):
         row["failure"] = failure
     return rows
+
+
+def _session_readings(session: Any, used: Sequence[int]) -> dict[int, Reading]:
+    """What a session says about each passage before anything is decoded."""
+    if isinstance(session, Exception):
+        return {i: failed_reading(session) for i in used}
+    return {
+        i: Reading(None, failure=failure, truncated=cut)
+        for i, failure, cut in zip(used, session.failures, session.truncated, strict=True)
+    }

@@ -15,7 +15,7 @@ from robust_components.rag.keyword_aggregation import (
     Threshold,
     reachable_keyword_sets,
 )
-from robust_components.rag.outcome import IsolatedResponses, Outcome, Threat, passages_evidence
+from robust_components.rag.outcome import Isolated, Outcome, Threat, passages_evidence
 from robust_components.rag.plan import CombineRequest, Plan
 
 FINAL_CALLS_AT_ONCE = 8
@@ -88,7 +88,7 @@ class KeywordAggregator:
     def certify(
         self,
         query: str,
-        isolated: IsolatedResponses,
+        isolated: Isolated,
         threat: Threat,
         statement: str,
         gold: Sequence[str] | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import threading
 from collections.abc import Iterator, Sequence
@@ -102,3 +103,9 @@ def _content_runs(document: Sequence[Any]) -> Iterator[list[Any]]:
     for content, tokens in groupby(document, key=_is_content):
         if content:
             yield list(tokens)
+
+
+@functools.cache
+def default_keywords() -> SpacyKeywords:
+    """One extractor for the whole process; spaCy pipelines are large."""
+    return SpacyKeywords()

@@ -15,20 +15,21 @@ from robust_components.threats import PassageInjection, PassageModification
 Threat = PassageInjection | PassageModification
 
 
-class IsolatedResponses(Protocol):
-    """The list that was read: one reading for each passage, or a session over all of them."""
+@dataclass(frozen=True)
+class Isolated:
+    """The list that was read: one reading for each passage, and for decoding a session.
 
-    @property
-    def passages(self) -> PassageList: ...
+    Attributes:
+        passages: sources, failures and length of the list.
+        readings: one for each passage.
+        session: token distributions of all passages; ``None`` where nothing was opened.
+        abstention_threshold: the model's own threshold for "I don't know", if it has one.
+    """
 
-    @property
-    def readings(self) -> tuple[Reading, ...]: ...
-
-    @property
-    def session(self) -> TokenSession | None: ...
-
-    @property
-    def abstention_threshold(self) -> float | None: ...
+    passages: PassageList
+    readings: tuple[Reading, ...]
+    session: TokenSession | None = None
+    abstention_threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Aggregator(Protocol):
     def certify(
         self,
         query: str,
-        isolated: IsolatedResponses,
+        isolated: Isolated,
         threat: Threat,
         statement: str,
         gold: Sequence[str] | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,6 +55,12 @@ class PassageResult:
     failure: str | None = None
     truncated: bool = False
     unused: str | None = None
+
+    def details(self) -> dict[str, Any]:
+        """Everything but the text, as plain data: for a document's metadata."""
+        details = asdict(self)
+        del details["text"]
+        return details
 
     def with_reading(self, reading: Reading) -> PassageResult:
         return replace(

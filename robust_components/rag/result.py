@@ -54,6 +54,18 @@ class RAGResult:
         """Distinct sources that support the answer, best rank first."""
         return tuple(dict.fromkeys(p.source for p in self.supporting()))
 
+    def metadata(self) -> dict[str, Any]:
+        """What an adapter attaches to the answer: certificate, abstention, sources, keywords."""
+        data: dict[str, Any] = {
+            "certificate": self.certificate.to_dict(),
+            "abstained": self.abstained,
+            "sources": list(self.sources()),
+            "keywords": list(self.keywords),
+        }
+        if self.tokens:
+            data["tokens"] = [asdict(token) for token in self.tokens]
+        return data
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "answer": self.answer,

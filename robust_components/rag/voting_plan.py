@@ -7,7 +7,7 @@ from typing import Any
 
 from robust_components.answers import contains_gold, normalise_answer
 from robust_components.models.protocols import Reading
-from robust_components.rag.outcome import IsolatedResponses, Outcome, Threat, passages_evidence
+from robust_components.rag.outcome import Isolated, Outcome, Threat, passages_evidence
 from robust_components.rag.plan import Plan
 from robust_components.rag.voting import ANY_OTHER, Ballot, certified_budget, reachable_answers
 
@@ -38,7 +38,7 @@ class VotingAggregator:
     def certify(
         self,
         query: str,
-        isolated: IsolatedResponses,
+        isolated: Isolated,
         threat: Threat,
         statement: str,
         gold: Sequence[str] | None = None,
