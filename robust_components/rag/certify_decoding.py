@@ -204,14 +204,14 @@ class _Search:
         """
         passages = self.sources.passages
         pairs: dict[tuple[Voter, ...], int] = {}
-        for scenario in scenarios(passages, threat, self.limits.budget):
+        for count, scenario in enumerate(scenarios(passages, threat, self.limits.budget)):
+            if count == self.limits.scenarios:
+                raise _StoppedError(
+                    f"budget exceeded: more than {count} sets of surviving sources; "
+                    "raise max_scenarios"
+                )
             kept = self.sources.voters_among(scenario.kept)
             pairs[kept] = max(pairs.get(kept, 0), min(scenario.newcomers, passages.top_k))
-            if len(pairs) > self.limits.scenarios:
-                raise _StoppedError(
-                    f"budget exceeded: more than {self.limits.scenarios} sets of surviving "
-                    "sources; raise max_scenarios"
-                )
         self.scenarios = len(pairs)
         if not pairs:
             raise _StoppedError(

@@ -11,8 +11,8 @@ from robust_components.answers import contains_gold, normalise_answer
 from robust_components.rag.certify_decoding import largest_budget, reachable_answers
 from robust_components.rag.certify_decoding_path import PathCertifier, Threat, certify_path
 from robust_components.rag.decoding import Decoding, IsolatedSources, answer_text, stream
-from robust_components.rag.decoding_step import DecodingSettings, StepTable
-from robust_components.rag.outcome import Isolated, Outcome, passages_evidence
+from robust_components.rag.decoding_step import SCALE, DecodingSettings, StepTable
+from robust_components.rag.outcome import Isolated, Outcome
 from robust_components.rag.plan import Plan
 from robust_components.rag.result import TokenResult
 from robust_components.threats import positive_integer
@@ -60,15 +60,8 @@ class DecodingAggregator:
         yield from ()
         session = isolated.session
         if session is None:
-            why = "there are no passages"
             failures = [reading.failure for reading in isolated.readings if reading.failure]
-            return Outcome(
-                answer=None,
-                radius=0,
-                reason=failures[0] if failures else why,
-                evidence=passages_evidence(isolated.passages, [None] * len(isolated.readings)),
-                votes=((None, None),) * len(isolated.readings),
-            )
+            return self._unread(isolated, failures[0] if failures else "there are no passages")
         settings = self.settings
         if self.gamma is None and isolated.abstention_threshold is not None:
             settings = replace(settings, gamma=isolated.abstention_threshold)
@@ -103,6 +96,29 @@ class DecodingAggregator:
             ),
             failures=tuple(sources.failures),
             model_rows=sources.model_rows,
+        )
+
+    def _unread(self, isolated: Isolated, reason: str) -> Outcome:
+        listed, size = isolated.passages, len(isolated.readings)
+        names = list(listed.slots)
+        return Outcome(
+            answer=None,
+            radius=0,
+            reason=reason,
+            evidence={
+                "scale": SCALE,
+                "eta": str(self.settings.eta),
+                "margin": self.settings.margin,
+                "top_k": listed.top_k,
+                "sources": [names.index(source) for source in listed.sources],
+                "failed": [int(failed) for failed in listed.failed],
+                "responds": [0] * size,
+                "voters": [],
+                "steps": [],
+                "gamma": self.settings.gamma,
+                "answer": None,
+            },
+            votes=((None, None),) * size,
         )
 
     def _tau(

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from robust_components.verification import keyword, passages, voting
+from robust_components.verification import decoding, keyword, passages, voting
 from robust_components.verification.reading import UnverifiableError, shown, whole
 
 VERSION = "1"
@@ -43,6 +43,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "voting": Method(voting.problems, frozenset({"deterministic"}), passages.THREATS),
+    "decoding": Method(decoding.problems, frozenset({"deterministic"}), passages.THREATS),
     "keyword": Method(keyword.problems, frozenset({"deterministic"}), passages.THREATS),
 }
 

@@ -437,6 +437,24 @@ def test_id_that_reads_like_the_name_of_an_unnamed_passage():
     assert radius < 1 or robust.run("q", after).answer == robust.run("q", clean).answer
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="the scenarios admit new sources only, and no assumption of an injection certificate "
+    "says so; a listed source that adds a passage shares fewer keywords, or none",
+)
+def test_injection_by_a_source_already_in_the_list():
+    clean = [Passage("passage: keywords w", "s0"), Passage("passage: keywords w", "s1")]
+    clean.append(Passage("passage: keywords y", "s2"))
+    after = [Passage("passage: keywords x", "s0"), *clean]
+    robust = generator(by_w, 0, "1", 2, 10)
+    certificate = robust.certify("q", clean, PassageInjection(1))
+    assert (
+        certificate.radius < 1
+        or robust.run("q", after).answer == robust.run("q", clean).answer
+        or any("not otherwise in the list" in one for one in certificate.assumptions)
+    )
+
+
 def test_newcomer_from_a_listed_source_is_excluded_by_an_assumption():
     """``s0`` has a second clean passage, which the injection pushed out and which silences ``s0``.
 

@@ -232,6 +232,20 @@ def test_injection_is_sound_when_rows_failed(size, top_k, most_each):
         assert min(radius, 2) <= best, entries
 
 
+def test_injection_by_sources_already_in_the_list_is_no_stronger():
+    """A listed source may add a passage: it contradicts itself then, or gains a vote."""
+    for size, top_k in ((2, 2), (3, 3), (3, 4), (3, 5), (4, 4), (4, 6)):
+        for entries in clean_lists(size, "ab-"):
+            radius = certified(entries, PassageInjection(1), top_k).radius
+            worlds = (
+                merged[:top_k]
+                for source, _ in entries
+                for response in ATTACKS
+                for merged in interleavings(entries, [(source, response)])
+            )
+            assert radius < 1 or reached(worlds) == {answer(entries)}, entries
+
+
 UNCOVERED = pytest.mark.xfail(
     strict=True,
     reason="rivals are taken from the votes of the whole list, so an answer that only ejection "

@@ -10,6 +10,24 @@ from haystack.dataclasses import ChatMessage
 from haystack.tracing.tracer import Span, tracer
 
 from robust_components.models.chat import ChatCompleter
+from robust_components.rag.prompting import PromptReader
+
+
+def prompt_reader(
+    chat_generator: Any, *, isolated_prompt: str, keyword_prompt: str, **limits: Any
+) -> PromptReader:
+    """
+    The chat generator as a reader of passages.
+
+    :param limits: for `chat_completer`.
+    """
+    completer = chat_completer(chat_generator, **limits)
+    return PromptReader(
+        completer,
+        name=completer.name,
+        isolated_prompt=isolated_prompt,
+        keyword_prompt=keyword_prompt,
+    )
 
 
 def chat_completer(
@@ -70,6 +88,22 @@ def streams(chat_generator: Any) -> bool:
     wrapped = list(getattr(chat_generator, "chat_generators", None) or [])
     wrapped.append(getattr(chat_generator, "chat_generator", None))
     return any(streams(inner) for inner in wrapped if inner is not None)
+
+
+async def warm_up_async(chat_generator: Any) -> None:
+    """Warms up the generator, if it can, on the serving event loop."""
+    if hasattr(chat_generator, "warm_up_async"):
+        await chat_generator.warm_up_async()
+    elif hasattr(chat_generator, "warm_up"):
+        chat_generator.warm_up()
+
+
+async def close_async(chat_generator: Any) -> None:
+    """Releases the generator's resources, if it holds any, on the serving event loop."""
+    if hasattr(chat_generator, "close_async"):
+        await chat_generator.close_async()
+    elif hasattr(chat_generator, "close"):
+        chat_generator.close()
 
 
 @contextmanager

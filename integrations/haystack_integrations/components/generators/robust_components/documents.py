@@ -1,13 +1,16 @@
-"""Haystack documents as the core's passages, and what became of them back in their metadata."""
+"""Haystack documents as the core's passages, and the core's result as Haystack objects."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from typing import Any
 
-from haystack import Document, logging
+from haystack import Document, GeneratedAnswer, logging
+from haystack.dataclasses import ChatMessage
 
 from robust_components.rag.passages import Passage, PassageResult, source_of
+from robust_components.rag.result import RAGResult
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +51,16 @@ def annotate(documents: Sequence[Document], results: Sequence[PassageResult]) ->
             total=len(documents),
             why=failures[0],
         )
-    annotated = []
-    for document, result in zip(documents, results, strict=True):
-        details = asdict(result)
-        del details["text"]
-        annotated.append(replace(document, meta={**document.meta, "robust_rag": details}))
-    return annotated
+    return [
+        replace(document, meta={**document.meta, "robust_rag": result.details()})
+        for document, result in zip(documents, results, strict=True)
+    ]
+
+
+def outputs(query: str, documents: Sequence[Document], result: RAGResult) -> dict[str, Any]:
+    """What the component returns: `answers`, `replies` and `certificate`, which share nothing."""
+    annotated = annotate(documents, result.passages)
+    answer = GeneratedAnswer(result.answer, query, annotated, meta=result.metadata())
+    reply = ChatMessage.from_assistant(result.answer, meta=result.metadata())
+    certificate = result.certificate.to_dict()
+    return {"answers": [answer], "replies": [reply], "certificate": certificate}

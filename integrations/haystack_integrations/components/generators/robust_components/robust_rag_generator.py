@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from haystack import Document, GeneratedAnswer, component, default_to_dict
+from haystack import Document, GeneratedAnswer, component, default_from_dict, default_to_dict
 from haystack.components.generators.chat.types import ChatGenerator
 from haystack.core.serialization import component_to_dict
-from haystack.dataclasses import ChatMessage
+from haystack.dataclasses import (
+    ChatMessage,
+    ComponentInfo,
+    StreamingCallbackT,
+    select_streaming_callback,
+)
+from haystack.utils import deserialize_callable, serialize_callable
 
 from haystack_integrations.components.generators.robust_components.chat_generators import (
-    chat_completer,
+    close_async,
+    prompt_reader,
+    warm_up_async,
 )
 from haystack_integrations.components.generators.robust_components.documents import (
-    annotate,
+    outputs,
     to_passages,
+)
+from haystack_integrations.components.generators.robust_components.settings import (
+    check_token_model,
+    decimal,
+    load,
+)
+from haystack_integrations.components.generators.robust_components.streaming import (
+    answer,
+    answer_async,
 )
 from robust_components.rag.generator import ABSTENTION
 from robust_components.rag.generator import RobustRAGGenerator as CoreGenerator
-from robust_components.rag.passages import DEFAULT_SOURCE_KEY
-from robust_components.rag.prompting import ISOLATED_PROMPT, KEYWORD_PROMPT, PromptReader
-from robust_components.rag.result import RAGResult
-from robust_components.threats import positive_integer
+from robust_components.rag.passages import DEFAULT_SOURCE_KEY, checked_source_key
+from robust_components.rag.prompting import ISOLATED_PROMPT, KEYWORD_PROMPT
 
 
 @component
@@ -68,6 +83,11 @@ class RobustRAGGenerator:
         max_optional_keywords: int = 12,
         max_final_calls: int = 256,
         choices: Sequence[str] | None = None,
+        gamma: float | str | None = None,
+        eta: float | str = 0,
+        max_tokens: int = 64,
+        numerical_margin: float | str = "0.000001",
+        max_branches: int = 64,
         on_uncertified: str = "answer",
         abstention: str = ABSTENTION,
         source_key: str = DEFAULT_SOURCE_KEY,
@@ -76,13 +96,17 @@ class RobustRAGGenerator:
         retries: int = 1,
         isolated_prompt: str = ISOLATED_PROMPT,
         keyword_prompt: str = KEYWORD_PROMPT,
+        token_model: str | None = None,
+        token_model_kwargs: dict[str, Any] | None = None,
+        streaming_callback: StreamingCallbackT | None = None,
     ) -> None:
         """
         Creates the component; models load at warm-up.
 
-        :param chat_generator: reads the documents, one call each; the embedded extractive reader
-            when `None`. It must not stream: isolated, possibly poisoned responses would be shown.
-        :param aggregation: `"voting"` (one vote a source) or `"keyword"`.
+        :param chat_generator: reads the documents, one call each, for voting and keyword; the
+            embedded extractive reader, which serves every aggregation, when `None`. It must not
+            stream: isolated, possibly poisoned responses would be shown.
+        :param aggregation: `"voting"` (one vote a source), `"keyword"`, or `"decoding"` by token.
         :param corruption_size: number of hostile sources a certificate must withstand, at least 1.
         :param top_k: length at which the retriever cuts its list; further documents are not read.
         :param alpha: keyword threshold as a share of responding sources, in (0, 1].
@@ -90,6 +114,12 @@ class RobustRAGGenerator:
         :param max_optional_keywords: more keywords in an attacker's reach than this: not certified.
         :param max_final_calls: more distinct keyword sets than this: not certified.
         :param choices: the closed set of answers voted on; `None` leaves it open.
+        :param gamma: decoding: a document abstains from this probability of "I don't know" on, in
+            (0, 1]; the model's own threshold, or 0.99, when `None`.
+        :param eta: decoding: lead a token needs, as a share of responding sources, in [0, 1).
+        :param max_tokens: decoding: longest answer in tokens, at least 1.
+        :param numerical_margin: decoding: what rounding in the model may change in a lead.
+        :param max_branches: decoding: more token sequences to search than this: not certified.
         :param on_uncertified: `"answer"`, or `"abstain"` to withhold what is not certified.
         :param abstention: text returned in place of an answer.
         :param source_key: metadata field that names a document's source; `"host:url"` takes the
@@ -100,24 +130,24 @@ class RobustRAGGenerator:
             counts as hostile.
         :param isolated_prompt: template with `{passage}` and `{query}`, for a chat generator.
         :param keyword_prompt: template with `{keywords}` and `{query}`, for a chat generator.
+        :param token_model: a Hugging Face id or folder, or a path that ends in `.gguf`: the model
+            for decoding, in place of the embedded reader; loaded at warm-up.
+        :param token_model_kwargs: for `robust_components.models.load_token_model`.
+        :param streaming_callback: called with certified tokens and the final answer; see `run`.
         :raises ValueError: a value is outside its range, or the chat generator streams.
-        :raises TypeError: a value is of the wrong type.
+        :raises TypeError: a value is of the wrong type; decoding was asked of a chat generator.
         """
-        if not isinstance(source_key, str) or not source_key.removeprefix("host:"):
-            raise ValueError(
-                f"source_key must name a metadata field, got {source_key!r}; "
-                "pass for example 'source_id' or 'host:url'"
-            )
-        model = None
-        if chat_generator is not None:
-            completer = chat_completer(
-                chat_generator, max_concurrency=max_concurrency, timeout=timeout, retries=retries
-            )
-            model = PromptReader(
-                completer,
-                name=completer.name,
+        checked_source_key(source_key)
+        check_token_model(token_model, token_model_kwargs, chat_generator, aggregation)
+        model: Any = chat_generator  # decoding takes none, and says so
+        if chat_generator is not None and aggregation != "decoding":
+            model = prompt_reader(
+                chat_generator,
                 isolated_prompt=isolated_prompt,
                 keyword_prompt=keyword_prompt,
+                max_concurrency=max_concurrency,
+                timeout=timeout,
+                retries=retries,
             )
         self._core = CoreGenerator(
             model,
@@ -129,6 +159,11 @@ class RobustRAGGenerator:
             max_optional_keywords=max_optional_keywords,
             max_final_calls=max_final_calls,
             choices=choices,
+            gamma=gamma,
+            eta=eta,
+            max_tokens=max_tokens,
+            numerical_margin=numerical_margin,
+            max_branches=max_branches,
             on_uncertified=on_uncertified,
             abstention=abstention,
         )
@@ -136,11 +171,16 @@ class RobustRAGGenerator:
         self.aggregation = aggregation
         self.corruption_size = int(corruption_size)
         self.top_k = None if top_k is None else int(top_k)
-        self.alpha = float(alpha) if isinstance(alpha, (int, float)) else str(alpha)
-        self.beta = float(beta) if isinstance(beta, (int, float)) else str(beta)
+        self.alpha = decimal(alpha)
+        self.beta = decimal(beta)
         self.max_optional_keywords = int(max_optional_keywords)
         self.max_final_calls = int(max_final_calls)
         self.choices = None if choices is None else [str(choice) for choice in choices]
+        self.gamma = None if gamma is None else decimal(gamma)
+        self.eta = decimal(eta)
+        self.max_tokens = int(max_tokens)
+        self.numerical_margin = decimal(numerical_margin)
+        self.max_branches = int(max_branches)
         self.on_uncertified = on_uncertified
         self.abstention = abstention
         self.source_key = source_key
@@ -149,6 +189,9 @@ class RobustRAGGenerator:
         self.retries = int(retries)
         self.isolated_prompt = isolated_prompt
         self.keyword_prompt = keyword_prompt
+        self.token_model = token_model
+        self.token_model_kwargs = token_model_kwargs
+        self.streaming_callback = streaming_callback
 
     def to_dict(self) -> dict[str, Any]:
         """Serializes the component, nested chat generator included."""
@@ -156,21 +199,28 @@ class RobustRAGGenerator:
         parameters = {name: getattr(self, name) for name in names}
         if self.chat_generator is not None:
             parameters["chat_generator"] = component_to_dict(self.chat_generator, "chat_generator")
+        if self.streaming_callback is not None:
+            parameters["streaming_callback"] = serialize_callable(self.streaming_callback)
         return default_to_dict(self, **parameters)
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RobustRAGGenerator:
+        """Deserializes the component."""
+        parameters = dict(data.get("init_parameters", {}))
+        if (callback := parameters.get("streaming_callback")) is not None:
+            parameters["streaming_callback"] = deserialize_callable(callback)
+        return default_from_dict(cls, {**data, "init_parameters": parameters})
+
     def warm_up(self) -> None:
-        """Warms up the chat generator; loads the embedded reader and the keyword extractor."""
+        """Warms up the chat generator; loads token model or reader, and keyword extractor."""
         if hasattr(self.chat_generator, "warm_up"):
             self.chat_generator.warm_up()
-        self._core.load()
+        load(self._core, self.token_model, self.token_model_kwargs)
 
     async def warm_up_async(self) -> None:
         """Warms up the chat generator on the serving event loop; the rest loads in a thread."""
-        if hasattr(self.chat_generator, "warm_up_async"):
-            await self.chat_generator.warm_up_async()
-        elif hasattr(self.chat_generator, "warm_up"):
-            self.chat_generator.warm_up()
-        await asyncio.to_thread(self._core.load)
+        await warm_up_async(self.chat_generator)
+        await asyncio.to_thread(load, self._core, self.token_model, self.token_model_kwargs)
 
     def close(self) -> None:
         """Releases the chat generator's resources."""
@@ -179,68 +229,64 @@ class RobustRAGGenerator:
 
     async def close_async(self) -> None:
         """Releases the chat generator's resources on the serving event loop."""
-        if hasattr(self.chat_generator, "close_async"):
-            await self.chat_generator.close_async()
-        elif hasattr(self.chat_generator, "close"):
-            self.chat_generator.close()
+        await close_async(self.chat_generator)
 
     @component.output_types(
         answers=list[GeneratedAnswer], replies=list[ChatMessage], certificate=dict[str, Any]
     )
     def run(
-        self, query: str, documents: list[Document], corruption_size: int | None = None
+        self,
+        query: str,
+        documents: list[Document],
+        corruption_size: int | None = None,
+        streaming_callback: StreamingCallbackT | None = None,
     ) -> dict[str, Any]:
         """
         Answers the query, with a certificate.
 
+        Streaming never shows an isolated response. In decoding each token is sent as soon as its
+        certified budget is known, which is in `meta["certified_k"]`; with
+        `on_uncertified="abstain"` only tokens certified for `corruption_size` are sent, up to the
+        first that is not. The last chunk holds the rest of the answer (without decoding, all of
+        it) and the `meta` of the reply; if the answer is withheld, the abstention, on a line of its
+        own. What counts is the certificate: a document that fails late can lower it.
+
         :param query: the question; trusted.
         :param documents: retrieved documents, best first. One without text content is read as an
             empty text: its source keeps its place in the count, and no stray image stops a run.
-        :param corruption_size: overrides the instance's `corruption_size`.
+        :param corruption_size: overrides the instance's.
+        :param streaming_callback: overrides the instance's.
         :returns:
             - `answers`: one answer. Its `documents` are copies of all documents given, in order,
               with `answer`, `abstained`, `vote`, `supports`, `source`, `probability`, `failure`,
               `truncated` and `unused` of each in `meta["robust_rag"]`. Its `meta` holds the
-              `certificate`, whether it `abstained`, and the `sources` and `keywords` it rests on.
+              `certificate`, whether it `abstained`, the `sources` and `keywords` it rests on, and
+              in decoding the `tokens`, each with its `certified_k`.
             - `replies`: the answer as one chat message, with the same `meta`.
             - `certificate`: for `Certificate.from_dict`.
         :raises ValueError: the query is empty, or `corruption_size` is below 1.
         """
+        callback = select_streaming_callback(self.streaming_callback, streaming_callback, False)
         self.warm_up()
-        result = self._with(corruption_size).run(query, to_passages(documents, self.source_key))
-        return self._outputs(query, documents, result)
+        passages = to_passages(documents, self.source_key)
+        run = partial(self._core.run, query, passages, corruption_size=corruption_size)
+        result = answer(run, callback, ComponentInfo.from_component(self))  # type: ignore[arg-type]
+        return outputs(query, documents, result)
 
     @component.output_types(
         answers=list[GeneratedAnswer], replies=list[ChatMessage], certificate=dict[str, Any]
     )
     async def run_async(
-        self, query: str, documents: list[Document], corruption_size: int | None = None
+        self,
+        query: str,
+        documents: list[Document],
+        corruption_size: int | None = None,
+        streaming_callback: StreamingCallbackT | None = None,
     ) -> dict[str, Any]:
-        """`run` without blocking the event loop; a synchronous chat generator runs in threads."""
+        """`run` without blocking the event loop, on which the callback runs."""
+        callback = select_streaming_callback(self.streaming_callback, streaming_callback, True)
         await self.warm_up_async()
-        core = self._with(corruption_size)
-        result = await core.run_async(query, to_passages(documents, self.source_key))
-        return self._outputs(query, documents, result)
-
-    def _with(self, corruption_size: int | None) -> CoreGenerator:
-        if corruption_size is None:
-            return self._core
-        core = copy.copy(self._core)
-        core.corruption_size = positive_integer("corruption_size", corruption_size)
-        return core
-
-    def _outputs(self, query: str, documents: list[Document], result: RAGResult) -> dict[str, Any]:
-        annotated = annotate(documents, result.passages)
-        answer = GeneratedAnswer(result.answer, query, annotated, meta=_meta(result))
-        reply = ChatMessage.from_assistant(result.answer, meta=_meta(result))
-        certificate = result.certificate.to_dict()
-        return {"answers": [answer], "replies": [reply], "certificate": certificate}
-
-
-def _meta(result: RAGResult) -> dict[str, Any]:
-    return {
-        "certificate": result.certificate.to_dict(),
-        "abstained": result.abstained,
-        "sources": list(result.sources()),
-        "keywords": list(result.keywords),
-    }
+        passages = to_passages(documents, self.source_key)
+        run = partial(self._core.run_async, query, passages, corruption_size=corruption_size)
+        result = await answer_async(run, callback, ComponentInfo.from_component(self))  # type: ignore[arg-type]
+        return outputs(query, documents, result)

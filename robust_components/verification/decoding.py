@@ -1,0 +1,233 @@
+"""The arithmetic of secure decoding: every token leads, or is held back, in every scenario.
+
+Evidence: ``scale`` (units in a probability of 1), ``eta`` (decimal text), ``margin`` (units),
+``sources``, ``failed`` and ``responds`` (for each passage its source's number, and 0 or 1),
+``voters`` (sets of passages of one source with one vote), and ``steps``: for each emitted token its
+``rule``, ``radius`` and ``duels``, each with one integer a voter.
+
+With eta = p/q a token stays in a scenario with voters B and e arbitrary sources if every duel's
+``sum over B of (q*v - s*p*scale) - e*(q + s*p)*scale`` exceeds q*margin (rule "wins", s = 1), or
+is at least q*margin (rule "holds", s = -1).
+
+Certificates that go beyond the steps rest on a search of all reachable tokens (``searches``). It
+needs the model and is not repeated here: only that it was complete, found one answer and covers
+each budget is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from robust_components.verification.claims import common_problems
+from robust_components.verification.passages import (
+    MAX_PASSAGES,
+    RankedList,
+    injections,
+    largest_budget,
+)
+from robust_components.verification.reading import (
+    UnverifiableError,
+    Work,
+    entry,
+    listing,
+    shown,
+    text_or_null,
+    whole,
+)
+
+MAX_STEPS = 10_000
+MAX_UNITS = 2**60
+RULES = {"wins": 1, "holds": -1}
+
+
+def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a decoding certificate, one sentence each."""
+    evidence = certificate["evidence"]
+    listed, votes = _list(certificate), _Votes.read(evidence)
+    answer = text_or_null(entry(evidence, "answer", "evidence"), "evidence['answer']")
+    steps = listing(entry(evidence, "steps", "evidence"), "evidence['steps']", MAX_STEPS)
+    if (answer is None) == bool(steps):
+        yield "An answer needs at least one step, and an abstention none."
+    radii = []
+    work = Work()
+    for place, step in enumerate(steps):
+        if not isinstance(step, dict):
+            raise UnverifiableError(f"evidence['steps'][{place}] must be an object.")
+        radii.append(_step_radius(certificate["threat"], listed, votes, step, work))
+        if step.get("radius") != radii[-1]:
+            yield (
+                f"Step {place + 1} states radius {shown(step.get('radius'))}, but {radii[-1]} "
+                "follows from its duels."
+            )
+    radius = min(radii, default=0)
+    if "searches" in evidence and answer is not None:
+        radius = _searched(evidence["searches"], radius, answer, len(listed.failed))
+    yield from common_problems(certificate, listed, answer, radius)
+
+
+def _list(certificate: Mapping[str, Any]) -> RankedList:
+    evidence = certificate["evidence"]
+    owners = [
+        whole(owner, "a source's number", 0, MAX_PASSAGES)
+        for owner in listing(entry(evidence, "sources", "evidence"), "sources", MAX_PASSAGES)
+    ]
+    count = max(owners, default=-1) + 1
+    if set(owners) != set(range(count)):
+        raise UnverifiableError("evidence['sources'] must number the sources from 0.")
+    failed = {
+        o for o, bad in zip(owners, _marks(evidence, "failed", len(owners)), strict=True) if bad
+    }
+    top_k = whole(entry(certificate["parameters"], "top_k", "parameters"), "parameters['top_k']")
+    if top_k < len(owners) or evidence.get("top_k", top_k) != top_k:
+        raise UnverifiableError(f"top_k is {top_k}, but the list holds {len(owners)} passages.")
+    responds = _marks(evidence, "responds", len(owners))
+    slots = tuple(owners.count(source) for source in range(count))
+    return RankedList(tuple(owners), tuple(responds), frozenset(failed), slots, top_k - len(owners))
+
+
+def _marks(evidence: Mapping[str, Any], name: str, length: int) -> list[int]:
+    marks = listing(entry(evidence, name, "evidence"), f"evidence[{name!r}]", MAX_PASSAGES)
+    if len(marks) != length:
+        raise UnverifiableError(f"evidence[{name!r}] must have one entry a passage.")
+    return [whole(mark, f"an entry of evidence[{name!r}]", 0, 1) for mark in marks]
+
+
+@dataclass(frozen=True)
+class _Votes:
+    """Settings of the threshold, and the place of each voter in a duel."""
+
+    scale: int
+    numerator: int
+    denominator: int
+    margin: int
+    places: dict[tuple[int, ...], int]
+
+    @classmethod
+    def read(cls, evidence: Mapping[str, Any]) -> _Votes:
+        text = entry(evidence, "eta", "evidence")
+        try:
+            eta = Fraction(text) if isinstance(text, str) and len(text) < 40 else None
+        except (ValueError, ZeroDivisionError):
+            eta = None
+        if eta is None or not 0 <= eta < 1:
+            raise UnverifiableError(
+                f"evidence['eta'] must be a decimal in [0, 1), got {shown(text)}."
+            )
+        voters = listing(entry(evidence, "voters", "evidence"), "evidence['voters']", MAX_PASSAGES)
+        places = {
+            tuple(
+                whole(i, "a voter's passage", 0, MAX_PASSAGES) for i in listing(v, "a voter", 99)
+            ): at
+            for at, v in enumerate(voters)
+        }
+        if len(places) != len(voters):
+            raise UnverifiableError("evidence['voters'] must not name a voter twice.")
+        return cls(
+            whole(entry(evidence, "scale", "evidence"), "evidence['scale']", 1, MAX_UNITS),
+            eta.numerator,
+            eta.denominator,
+            whole(entry(evidence, "margin", "evidence"), "evidence['margin']", 0, MAX_UNITS),
+            places,
+        )
+
+    def of(self, listed: RankedList, length: int) -> dict[int, int]:
+        """The place of each voting source's voter when the first ``length`` passages stay."""
+        members: dict[int, list[int]] = {}
+        for passage in range(length):
+            owner = listed.owners[passage]
+            if listed.responses[passage] and owner not in listed.failed:
+                members.setdefault(owner, []).append(passage)
+        try:
+            return {owner: self.places[tuple(chosen)] for owner, chosen in members.items()}
+        except KeyError as voter:
+            raise UnverifiableError(f"evidence['voters'] lacks the passages {voter}.") from None
+
+
+def _step_radius(
+    threat: Mapping[str, Any],
+    listed: RankedList,
+    votes: _Votes,
+    step: Mapping[str, Any],
+    work: Work,
+) -> int:
+    rule = step.get("rule")
+    if rule not in RULES:
+        raise UnverifiableError(f"The rule {shown(rule)} is unknown.")
+    shift = RULES[rule] * votes.numerator * votes.scale
+    cost = votes.denominator * votes.scale + shift
+    least = votes.denominator * votes.margin + (rule == "wins")
+    totals = []
+    for duel in listing(entry(step, "duels", "a step"), "a step's duels", MAX_PASSAGES):
+        if len(listing(duel, "a duel", MAX_PASSAGES)) != len(votes.places):
+            raise UnverifiableError("A duel must have one number a voter.")
+        work.spend(len(duel) * (len(listed.owners) + 1))
+        values = [
+            whole(v, "a number of a duel", -MAX_UNITS, MAX_UNITS) * votes.denominator - shift
+            for v in duel
+        ]
+        if threat["kind"] == "passage_injection":
+            totals.append(_left_after_injection(listed, votes, values))
+        else:
+            totals.append(_left_after_removal(listed, votes, values, cost))
+    if not totals:
+        raise UnverifiableError("A step must have at least one duel.")
+
+    def stays(budget: int) -> bool:
+        if threat["kind"] == "passage_injection":
+            return all(
+                total[length] - arbitrary * cost >= least
+                for length, arbitrary in injections(listed, budget, threat["passages_per_source"])
+                for total in totals
+            )
+        left = budget - len(listed.failed)
+        return all(
+            value - min(left - hostile, listed.room) * cost >= least
+            for total in totals
+            for hostile, value in enumerate(total[: left + 1])
+        )
+
+    return largest_budget(listed, stays)
+
+
+def _left_after_injection(listed: RankedList, votes: _Votes, values: Sequence[int]) -> list[int]:
+    """A duel's total when only the first 0, 1, 2, ... passages stay."""
+    return [
+        sum(values[place] for place in votes.of(listed, length).values())
+        for length in range(len(listed.owners) + 1)
+    ]
+
+
+def _left_after_removal(
+    listed: RankedList, votes: _Votes, values: Sequence[int], cost: int
+) -> list[int]:
+    """A duel's least total when 0, 1, 2, ... healthy sources are hostile.
+
+    A hostile source takes its value along, and each slot it held goes to an arbitrary source.
+    """
+    places = votes.of(listed, len(listed.owners))
+    given_up = cost * sum(listed.slots[source] for source in listed.failed)
+    least = [sum(values[place] for place in places.values()) - given_up]
+    for source in listed.healthy:
+        loss = (values[places[source]] if source in places else 0) + cost * listed.slots[source]
+        hostile = [total - loss for total in least]
+        least = [
+            least[0],
+            *(min(pair) for pair in zip(least[1:], hostile, strict=False)),
+            hostile[-1],
+        ]
+    return least
+
+
+def _searched(searches: Any, radius: int, answer: str, failed: int) -> int:
+    """The radius that complete searches with one answer extend ``radius`` to."""
+    for search in listing(searches, "evidence['searches']", MAX_PASSAGES):
+        if not isinstance(search, dict) or not isinstance(search.get("answers"), list):
+            raise UnverifiableError("A search must name the answers it found.")
+        budget = whole(search.get("budget"), "a search's budget", 1)
+        one = len(search["answers"]) == 1 and search.get("complete") is True
+        if one and budget == max(radius + 1, failed, 1):
+            radius = budget
+    return radius
