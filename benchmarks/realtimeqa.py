@@ -24,7 +24,7 @@ from tqdm import tqdm
 from benchmarks.reporting import write_report
 from robust_components.answers import contains_gold
 from robust_components.attacks import poison_passage, prompt_injection_passage
-from robust_components.models import load_reader
+from robust_components.models.embedded import MANY_PASSAGES, load_reader
 from robust_components.models.memo import MemoReader
 from robust_components.rag.generator import RobustRAGGenerator
 from robust_components.threats import PassageInjection, PassageModification
@@ -109,7 +109,7 @@ def main() -> None:
     arguments = parser.parse_args()
     questions = read_questions(arguments.data)
     questions = questions[:10] if arguments.quick else questions
-    figures = evaluate(questions, load_reader(arguments.reader))
+    figures = evaluate(questions, load_reader(arguments.reader, threshold=MANY_PASSAGES))
     write_report(arguments.json, "realtimeqa", {}, {"questions": len(questions), **figures})
     for name, row in figures.items():
         print(name, json.dumps(row, indent=2))

@@ -26,7 +26,7 @@ from haystack_integrations.components.generators.robust_components import Robust
 from robust_components import Certificate
 from robust_components.answers import contains_gold
 from robust_components.attacks import instruction_override_passage, poison_passage
-from robust_components.models import load_reader
+from robust_components.models.embedded import MANY_PASSAGES, load_reader
 
 CORPUS = Path(__file__).with_name("corpus.json")
 TOP_K = 10
@@ -75,7 +75,7 @@ def main() -> int:
         ]
     )
     pipeline = build_pipeline(store)
-    reader = load_reader()
+    reader = load_reader(threshold=MANY_PASSAGES)
 
     rows = []
     for question in corpus["questions"]:

@@ -51,7 +51,9 @@ def is_abstention(text: str) -> bool:
 
 def contains_gold(answer: str | None, gold: Sequence[str]) -> float:
     """1.0 if a gold answer occurs as whole words in the normalised answer, else 0.0."""
-    if answer is None:
-        return 0.0
-    words = f" {normalise_answer(answer)} "
-    return float(any(f" {normalise_answer(g)} " in words for g in gold if g.strip()))
+    return 0.0 if answer is None else normalised_contains_gold(normalise_answer(answer), gold)
+
+
+def normalised_contains_gold(answer: str, gold: Sequence[str]) -> float:
+    """:func:`contains_gold` of an answer that is normalised already."""
+    return float(any(f" {normalise_answer(g)} " in f" {answer} " for g in gold if g.strip()))

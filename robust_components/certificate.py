@@ -173,7 +173,7 @@ class Certificate:
         threat = (
             f"{self.threat.get('kind')} <= {self.threat.get('budget')} {self.threat.get('scope')}"
         )
-        why = f" Reason: {self.reason}" if self.reason else ""
+        why = f" Reason: {' '.join(self.reason.split())}" if self.reason else ""
         return (
             f"{verdict} ({self.guarantee}{confidence}, {self.statement}): {self.claim}\n"
             f"  radius {self.radius}, against {threat}, by {self.method}.{why}\n"

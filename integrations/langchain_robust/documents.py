@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.documents import Document
@@ -18,6 +18,27 @@ def source_keys(source_key: str | Sequence[str]) -> tuple[str, ...]:
     """
     keys = (source_key,) if isinstance(source_key, str) else tuple(source_key)
     return tuple(checked_source_key(key) for key in keys or ("",))
+
+
+def question_passages(input: Any, source_key: str | Sequence[str]) -> list[str | Passage]:
+    """The passages in the input of a generator.
+
+    Raises:
+        ValueError: a key is missing.
+        TypeError: it is no dictionary, or a passage is no text.
+    """
+    if not isinstance(input, Mapping):
+        raise TypeError(
+            f"input must be a dict with 'question' and 'context', got {type(input).__name__}; "
+            'put {"context": retriever, "question": RunnablePassthrough()} before the generator'
+        )
+    missing = [key for key in ("question", "context") if key not in input]
+    if missing:
+        raise ValueError(
+            f"input must have the keys 'question' and 'context', {missing} missing in "
+            f"{list(input)}; add them"
+        )
+    return to_passages(input["context"], source_key)
 
 
 def to_passages(context: Any, source_key: str | Sequence[str]) -> list[str | Passage]:

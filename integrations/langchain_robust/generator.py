@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing
+from functools import partial
 from typing import Any, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, SkipValidation, model_validator
 
 from langchain_robust.chat import chat_completer, model_name, warn_if_sampling
-from langchain_robust.documents import annotated, source_keys, to_passages
+from langchain_robust.documents import annotated, question_passages, source_keys
+from langchain_robust.streaming import pieces, pieces_async, single
 from robust_components.models import load_reader
 from robust_components.models.chat import ChatCompleter
-from robust_components.models.protocols import PassageReader
+from robust_components.models.protocols import PassageReader, TokenModel
 from robust_components.rag.generator import ABSTENTION
 from robust_components.rag.generator import RobustRAGGenerator as CoreGenerator
 from robust_components.rag.keywords import KeywordExtractor, SpacyKeywords
-from robust_components.rag.passages import DEFAULT_SOURCE_KEY, Passage
+from robust_components.rag.passages import DEFAULT_SOURCE_KEY
 from robust_components.rag.prompting import ISOLATED_PROMPT, KEYWORD_PROMPT, PromptReader
 from robust_components.rag.result import RAGResult
 
@@ -52,9 +54,9 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
     ``output="dict"`` it comes as a dictionary, together with ``question``, ``answer`` and
     ``documents``: copies with the same details in ``metadata["robust_rag"]``.
 
-    Inner model calls are child runs, tagged ``"nostream"``, and streaming the generator yields the
-    final answer alone. ``astream_events`` shows them, as every trace does: pass
-    ``exclude_tags=["nostream"]`` before events reach a user.
+    Inner model calls are child runs, tagged ``"nostream"``, and never part of a stream.
+    ``astream_events`` shows them, as every trace does: pass ``exclude_tags=["nostream"]`` before
+    events reach a user. What streams is the final answer; see :meth:`stream`.
 
     Example:
         .. code-block:: python
@@ -65,9 +67,10 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
             print(answer.content, answer.response_metadata["certificate"]["radius"])
 
     Args:
-        llm: a chat model, any Runnable from a prompt to a message or string, or a core
-            ``PassageReader``; the embedded extractive reader when ``None``.
-        aggregation: ``"voting"`` (one vote a source) or ``"keyword"``.
+        llm: for voting and keyword a chat model, any Runnable from a prompt to a message or
+            string, or a core ``PassageReader``; for decoding a core ``TokenModel``; the embedded
+            extractive reader, which serves them all, when ``None``.
+        aggregation: ``"voting"`` (one vote a source), ``"keyword"`` or ``"decoding"`` by token.
         corruption_size: number of hostile sources a certificate must withstand, at least 1.
         top_k: length at which the retriever cuts its list; further documents are not read.
         alpha: keyword threshold as a share of responding sources, in (0, 1].
@@ -76,6 +79,12 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
         max_optional_keywords: more keywords within an attacker's reach than this: not certified.
         max_final_calls: more distinct keyword sets than this: not certified.
         choices: the closed set of answers voted on; ``None`` leaves it open.
+        gamma: decoding: a document abstains from this probability of "I don't know" on, in (0, 1];
+            the model's own threshold, or 0.99, when ``None``.
+        eta: decoding: lead a token needs, as a share of responding sources, in [0, 1).
+        max_tokens: decoding: longest answer in tokens, at least 1.
+        numerical_margin: decoding: what rounding in the model may change in a lead, in [0, 0.1].
+        max_branches: decoding: more token sequences to search than this: not certified.
         on_uncertified: ``"answer"``, or ``"abstain"`` to withhold answers that are not certified.
         abstention: text returned in place of an answer.
         source_key: metadata field that names a document's source, or several, of which the first
@@ -94,7 +103,7 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
         ValidationError: a setting is unknown or outside its range; a ``ValueError``.
     """
 
-    llm: SkipValidation[Runnable[Any, Any] | PassageReader | None] = None
+    llm: SkipValidation[Runnable[Any, Any] | PassageReader | TokenModel | None] = None
     aggregation: str = "voting"
     corruption_size: int = 1
     top_k: int | None = None
@@ -104,6 +113,11 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
     max_optional_keywords: int = 12
     max_final_calls: int = 256
     choices: tuple[str, ...] | None = None
+    gamma: float | str | None = None
+    eta: float | str = 0
+    max_tokens: int = 64
+    numerical_margin: float | str = "0.000001"
+    max_branches: int = 64
     on_uncertified: str = "answer"
     abstention: str = ABSTENTION
     source_key: str | tuple[str, ...] = (DEFAULT_SOURCE_KEY, "source")
@@ -152,19 +166,71 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
         """:meth:`invoke` without blocking the event loop."""
         return await self._acall_with_config(self._answer_async, input, config, **kwargs)
 
+    def stream(
+        self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        """Yield the answer: in one piece, or by token with decoding and message output.
+
+        A token comes as soon as its certified budget is known, a list of one number in
+        ``response_metadata["certified_k"]``; with ``on_uncertified="abstain"`` only tokens
+        certified for ``corruption_size`` come, up to the first that is not. The last chunk has all
+        metadata of the message and no content, or the abstention, on a line of its own. What counts
+        is its certificate: a document that fails late can lower it. Whoever stops reading stops
+        the decoding at its next token.
+        """
+        if self._by_token():
+            inputs = iter([input])
+            yield from self._transform_stream_with_config(inputs, self._pieces, config, **kwargs)
+        else:
+            yield self.invoke(input, config, **kwargs)
+
+    async def astream(
+        self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """:meth:`stream` without blocking the event loop."""
+        if self._by_token():
+            async for chunk in self._atransform_stream_with_config(
+                single(input), self._pieces_async, config, **kwargs
+            ):
+                yield chunk
+        else:
+            yield await self.ainvoke(input, config, **kwargs)
+
     def _answer(
         self, input: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig
     ) -> Any:
-        passages = self._passages(input)
+        passages = question_passages(input, self.source_key)
         result = self._loaded(config).run(input["question"], passages)
         return self._output(input, result)
 
     async def _answer_async(
         self, input: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig
     ) -> Any:
-        passages = self._passages(input)
+        passages = question_passages(input, self.source_key)
         core = await asyncio.to_thread(self._loaded, config)
         return self._output(input, await core.run_async(input["question"], passages))
+
+    def _by_token(self) -> bool:
+        return self.aggregation == "decoding" and self.output == "message"
+
+    def _pieces(
+        self, inputs: Iterator[Any], run_manager: Any, config: RunnableConfig
+    ) -> Iterator[AIMessageChunk]:
+        input = next(inputs)
+        passages = question_passages(input, self.source_key)
+        run = partial(self._loaded(config).run, input["question"], passages)
+        yield from pieces(run, partial(self._output, input))
+
+    async def _pieces_async(
+        self, inputs: AsyncIterator[Any], run_manager: Any, config: RunnableConfig
+    ) -> AsyncIterator[AIMessageChunk]:
+        input = await anext(inputs)
+        passages = question_passages(input, self.source_key)
+        core = await asyncio.to_thread(self._loaded, config)
+        run = partial(core.run_async, input["question"], passages)
+        async with aclosing(pieces_async(run, partial(self._output, input))) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def _loaded(self, config: RunnableConfig) -> CoreGenerator:
         core = self._core(_embedded_reader() if self.llm is None else self._reader(config))
@@ -184,13 +250,18 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
             max_optional_keywords=self.max_optional_keywords,
             max_final_calls=self.max_final_calls,
             choices=self.choices,
+            gamma=self.gamma,
+            eta=self.eta,
+            max_tokens=self.max_tokens,
+            numerical_margin=self.numerical_margin,
+            max_branches=self.max_branches,
             on_uncertified=self.on_uncertified,
             abstention=self.abstention,
         )
 
     def _reader(self, config: RunnableConfig) -> Any:
-        if not isinstance(self.llm, Runnable):
-            return self.llm
+        if not isinstance(self.llm, Runnable) or self.aggregation == "decoding":
+            return self.llm  # decoding takes no Runnable, and says so
         return PromptReader(
             self._completer(config),
             name=model_name(self.llm),
@@ -207,20 +278,6 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
             retries=self.retries,
         )
 
-    def _passages(self, input: Any) -> list[str | Passage]:
-        if not isinstance(input, Mapping):
-            raise TypeError(
-                f"input must be a dict with 'question' and 'context', got {type(input).__name__}; "
-                'put {"context": retriever, "question": RunnablePassthrough()} before the generator'
-            )
-        missing = [key for key in ("question", "context") if key not in input]
-        if missing:
-            raise ValueError(
-                f"input must have the keys 'question' and 'context', {missing} missing in "
-                f"{list(input)}; add them"
-            )
-        return to_passages(input["context"], self.source_key)
-
     def _output(self, input: Mapping[str, Any], result: RAGResult) -> Any:
         failures = [passage.failure for passage in result.passages if passage.failure is not None]
         if failures:
@@ -230,15 +287,8 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
                 len(result.passages),
                 failures[0],
             )
-        details = [asdict(passage) for passage in result.passages]
-        for detail in details:
-            del detail["text"]
-        metadata = {
-            "certificate": result.certificate.to_dict(),
-            "abstained": result.abstained,
-            "sources": list(result.sources()),
-            "keywords": list(result.keywords),
-        }
+        details = [passage.details() for passage in result.passages]
+        metadata = result.metadata()
         if self.output == "message":
             return AIMessage(result.answer, response_metadata={**metadata, "passages": details})
         documents = [

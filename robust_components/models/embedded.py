@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from robust_components.models.extractive_reader import ExtractiveReader
 
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+MANY_PASSAGES = 0.9
+"""Abstention threshold for reading many passages, where silence costs more than a stray vote."""
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -55,16 +57,15 @@ def load_reader(
             f"the embedded reader needs {', '.join(missing)}; install "
             "'robust-components[transformers]' or pass a model of your own"
         )
-    if folder is None and threshold is None:
-        return _shared_reader(device)
+    if folder is None:
+        return _shared_reader(threshold, device)
     from robust_components.models.extractive_reader import ExtractiveReader
 
-    chosen = WEIGHTS / "reader" if folder is None else folder
-    return ExtractiveReader.from_folder(chosen, threshold=threshold, device=device)
+    return ExtractiveReader.from_folder(folder, threshold=threshold, device=device)
 
 
 @functools.cache
-def _shared_reader(device: str) -> ExtractiveReader:
+def _shared_reader(threshold: float | None, device: str) -> ExtractiveReader:
     from robust_components.models.extractive_reader import ExtractiveReader
 
-    return ExtractiveReader.from_folder(WEIGHTS / "reader", device=device)
+    return ExtractiveReader.from_folder(WEIGHTS / "reader", threshold=threshold, device=device)

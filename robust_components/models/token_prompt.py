@@ -95,7 +95,7 @@ class PromptTemplate:
                 wanted = ", then ".join(places)
                 raise ValueError(f"{name} must hold {wanted}, once each, got {text!r}; add it")
         if not self.abstention.strip():
-            raise ValueError("abstention must not be empty; try \"I don't know\"")
+            raise ValueError('abstention must not be empty; try "I don\'t know"')
 
     def messages(self, *, with_passage: bool) -> list[dict[str, str]]:
         """The conversation up to the question, with marks for passage and question."""

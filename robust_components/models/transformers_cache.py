@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,5 +211,3 @@ class RowGroup:
         while len(self._columns) > self._kept:
             self._columns.popitem(last=False)
         return logits[:, -1]
-
-

@@ -34,7 +34,9 @@ class TransformersVocabulary:
         self.control = {
             number: token.content
             for number, token in tokenizer.added_tokens_decoder.items()
-            if token.special or number in special or (len(token.content) > 1 and token.content.strip())
+            if token.special
+            or number in special
+            or (len(token.content) > 1 and token.content.strip())
         }
         for number in special - set(self.control):
             self.control[number] = tokenizer.convert_ids_to_tokens(number)
@@ -58,8 +60,11 @@ class TransformersVocabulary:
 
     def name(self, token: int) -> str:
         """The token as the vocabulary writes it."""
-        known = self._tokenizer.convert_ids_to_tokens(token) if token < len(self._tokenizer) else None
-        return str(known) if known is not None else f"<token {token}>"
+        if token < len(self._tokenizer):
+            known = self._tokenizer.convert_ids_to_tokens(token)
+            if known is not None:
+                return str(known)
+        return f"<token {token}>"
 
     def text(self, tokens: Sequence[int]) -> str:
         """What the tokens spell, special ones left out."""

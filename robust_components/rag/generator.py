@@ -130,9 +130,9 @@ class RobustRAGGenerator:
         """Load what is loaded lazily: the embedded reader and the keyword extractor."""
         with self._loading:
             if self.model is None:
-                from robust_components.models import load_reader
+                from robust_components.models.embedded import MANY_PASSAGES, load_reader
 
-                self.model = load_reader()
+                self.model = load_reader(threshold=MANY_PASSAGES)
             self.aggregator.load()
 
     def run(

@@ -106,7 +106,7 @@ class KeywordAggregator:
         kept = responses.kept_keywords()
         answered = yield from final.ask([kept])
         answer = final.answers.get(kept) if answered else None
-        radius, reason, sets = 0, final.failure, [kept]
+        radius, reason, sets = 0, final.failure, []
         if answered:
             radius, reason, sets = yield from self._largest_budget(responses, threat, kept, final)
         evidence = self._evidence(responses, kept, answer, sets)
@@ -152,7 +152,7 @@ class KeywordAggregator:
                 break
             radius = budget
             certified = list(dict.fromkeys([*certified, *reachable.sets]))
-        return radius, reason, certified
+        return radius, reason or "larger budgets are not examined", certified
 
     def _reachable(self, responses: KeywordResponses, threat: Threat, budget: int) -> Reachable:
         return reachable_keyword_sets(responses, threat, budget, self.max_optional_keywords)

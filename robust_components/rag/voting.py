@@ -1,8 +1,9 @@
 """Majority voting over sources, and the largest number of hostile sources it withstands.
 
 The certificate is exact: the certified budget is the largest for which no attack changes the
-answer. It needs no model call. Ties go to the answer whose first supporter ranks highest, then to
-the smaller text; a hostile passage may take any rank, so every tie is lost once an attacker votes.
+answer. It needs no model call. Ties go to the answer whose supporters the model is surer of, then to
+the one whose first supporter ranks highest. A hostile passage may take any rank and make the model
+as sure as it likes, so every tie is lost once an attacker votes.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ ANY_OTHER = "\x00any other answer"
 class Ballot:
     """One normalised answer a passage (``None``: no vote), in the list an attacker sees.
 
-    ``choices`` closes the set of answers; ``None`` leaves it open.
+    ``choices`` closes the set of answers; ``None`` leaves it open. ``probabilities`` are the
+    model's own for each answer, 0 where it has none; they break ties and nothing else.
     """
 
     passages: PassageList
     answers: tuple[str | None, ...]
     choices: tuple[str, ...] | None = None
+    probabilities: tuple[float, ...] | None = None
 
     def votes(self, kept: Sequence[int] | None = None) -> dict[str, str | None]:
         """Each source's one vote: what its passages agree on, else ``None``."""
@@ -55,19 +58,23 @@ class Ballot:
         votes = self.votes()
         counts = self.counts()
         first: dict[str, int] = {}
+        weight: dict[str, float] = {}
         for position, source in enumerate(self.passages.sources):
             vote = votes[source]
             if vote is not None:
                 first.setdefault(vote, position)
+                if self.probabilities is not None and self.answers[position] is not None:
+                    weight[vote] = weight.get(vote, 0.0) + self.probabilities[position]
         if not counts:
             return None
-        return min(counts, key=lambda answer: (-counts[answer], first[answer], answer))
+        return min(counts, key=lambda a: (-counts[a], -weight.get(a, 0.0), first[a], a))
 
     def rivals(self, winner: str) -> list[str]:
         """Every answer that could replace ``winner``; one stands for all nobody gave."""
         if self.choices is not None:
             return [choice for choice in self.choices if choice != winner]
-        return [answer for answer in self.counts() if answer != winner] + [ANY_OTHER]
+        given = {answer for answer in self.answers if answer is not None}
+        return [*sorted(given - {winner}), ANY_OTHER]
 
 
 def withstands_modification(ballot: Ballot, budget: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from robust_components.answers import contains_gold, normalise_answer
+from robust_components.answers import normalise_answer, normalised_contains_gold
 from robust_components.models.protocols import Reading
 from robust_components.rag.outcome import Isolated, Outcome, Threat, passages_evidence
 from robust_components.rag.plan import Plan
@@ -45,7 +45,12 @@ class VotingAggregator:
         on_token: Any = None,
     ) -> Plan[Outcome]:
         yield from ()
-        ballot = Ballot(isolated.passages, self._answers(isolated.readings), self.choices)
+        ballot = Ballot(
+            isolated.passages,
+            self._answers(isolated.readings),
+            self.choices,
+            tuple(reading.probability or 0.0 for reading in isolated.readings),
+        )
         winner = ballot.winner()
         radius = certified_budget(ballot, threat)
         counts = ballot.counts()
@@ -59,7 +64,7 @@ class VotingAggregator:
             reached = reachable_answers(ballot, threat, threat.budget)
             evidence["gold"] = list(gold)
             evidence["tau"] = min(
-                0.0 if answer in (None, ANY_OTHER) else contains_gold(answer, gold)
+                0.0 if answer in (None, ANY_OTHER) else normalised_contains_gold(answer, gold)
                 for answer in reached
             )
         votes = ballot.votes()

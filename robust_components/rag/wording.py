@@ -9,6 +9,9 @@ from robust_components.threats import PassageInjection, PassageModification
 DETERMINISTIC_MODEL = "The model gives the same response to the same prompt."
 ONE_PARTY = "Passages with one source id come from one party, and each hostile party is one source."
 POINTWISE = "The retriever scores each passage alone, so injected passages move no clean one."
+UNLISTED = (
+    "A hostile source that is missing from this list held at most one passage of the clean one."
+)
 NEW_SOURCES = "A passage that takes a freed slot belongs to a source not otherwise in the list."
 
 
@@ -63,6 +66,8 @@ def assumptions(
             f"{count} source{'s' if count > 1 else ''} gave no usable response and "
             f"count{'s' if count == 1 else ''} as hostile within the budget."
         )
+    if statement == "observed":
+        sentences.append(UNLISTED)
     if statement == "pre_attack":
         sentences.append("The passages certified here are clean.")
     return tuple(sentences)

@@ -14,35 +14,40 @@ from dataclasses import dataclass
 
 UNKNOWN = "I don't know"
 
-ENTITIES = (
-    "lamp bridge garden castle boat clock statue piano library tower mirror carpet engine kettle "
-    "violin fountain chapel museum barn ladder wagon temple harbour orchard bakery cottage theatre "
-    "tunnel windmill lighthouse painting necklace helmet sword lantern compass telescope saddle "
-    "basket blanket cradle anchor canoe drum flute globe hammer jacket kite locket mill nest oven "
-    "palace quilt ring sofa table urn vase wheel yacht zeppelin archive beacon cabin diary easel"
-).split()
 
-FIRST = (
-    "Anna Boris Clara David Elena Felix Greta Henry Irene Jonas Karla Leon Marta Nils Olga Peter "
-    "Rosa Stefan Tanya Victor"
-).split()
-LAST = (
-    "Abbott Berger Castro Dupont Evans Fischer Garcia Hansen Ivanov Jensen Keller Lopez Moreau "
-    "Novak Olsen Perez Quinn Rossi Sato Turner"
-).split()
-COLOURS = (
-    "red blue green yellow black white purple orange brown grey pink silver golden scarlet violet "
-    "turquoise crimson ivory beige maroon"
-).split()
-MATERIALS = (
-    "oak marble copper iron brass glass silk leather granite bronze clay wool steel cedar ivory "
-    "paper cotton slate amber porcelain"
-).split()
-CITIES = (
-    "Paris London Berlin Madrid Rome Vienna Prague Warsaw Lisbon Dublin Athens Oslo Cairo Delhi "
-    "Tokyo Seoul Lima Quito Boston Chicago Havana Nairobi Sydney Toronto"
-).split()
-MONTHS = "January March April May June July August October November December".split()
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+ENTITIES = _words(
+    "lamp bridge garden castle boat clock statue piano library tower mirror carpet engine "
+    "kettle violin fountain chapel museum barn ladder wagon temple harbour orchard bakery "
+    "cottage theatre tunnel windmill lighthouse painting necklace helmet sword lantern "
+    "compass telescope saddle basket blanket cradle anchor canoe drum flute globe hammer "
+    "jacket kite locket mill nest oven palace quilt ring sofa table urn vase wheel yacht "
+    "zeppelin archive beacon cabin diary easel"
+)
+FIRST = _words(
+    "Anna Boris Clara David Elena Felix Greta Henry Irene Jonas Karla Leon Marta Nils Olga "
+    "Peter Rosa Stefan Tanya Victor"
+)
+LAST = _words(
+    "Abbott Berger Castro Dupont Evans Fischer Garcia Hansen Ivanov Jensen Keller Lopez "
+    "Moreau Novak Olsen Perez Quinn Rossi Sato Turner"
+)
+COLOURS = _words(
+    "red blue green yellow black white purple orange brown grey pink silver golden scarlet "
+    "violet turquoise crimson ivory beige maroon"
+)
+MATERIALS = _words(
+    "oak marble copper iron brass glass silk leather granite bronze clay wool steel cedar "
+    "ivory paper cotton slate amber porcelain"
+)
+CITIES = _words(
+    "Paris London Berlin Madrid Rome Vienna Prague Warsaw Lisbon Dublin Athens Oslo Cairo "
+    "Delhi Tokyo Seoul Lima Quito Boston Chicago Havana Nairobi Sydney Toronto"
+)
+MONTHS = _words("January March April May June July August October November December")
 PEOPLE = ("owner", "maker", "keeper", "guardian")
 PLACES = ("birthplace", "home", "origin")
 
@@ -154,9 +159,7 @@ def distractors(asked: Fact, rng: random.Random, least: int) -> list[str]:
         if (other.entity, other.attribute) == (asked.entity, asked.attribute):
             continue
         if is_held_out(other.entity, other.attribute) or draw > 0.85:
-            made.append(
-                rng.choice(FILLERS).format(entity=other.entity, other=rng.choice(ENTITIES))
-            )
+            made.append(rng.choice(FILLERS).format(entity=other.entity, other=rng.choice(ENTITIES)))
         else:
             made.append(statement(other, rng))
     return made

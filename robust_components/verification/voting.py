@@ -39,9 +39,10 @@ def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     choices = _choices(certificate["parameters"], listed)
     votes = votes_of(listed, len(listed.owners))
     counts = Counter(votes.values())
-    winner = _winner(listed, votes, counts)
-    if entry(evidence, "answer", "evidence") != winner:
-        yield f"evidence['answer'] is {shown(evidence['answer'])}, but {shown(winner)} is elected."
+    winner = text_or_null(entry(evidence, "answer", "evidence"), "evidence['answer']")
+    leaders = _leaders(counts)
+    if winner not in (leaders or {None}):
+        yield f"evidence['answer'] is {shown(winner)}, but {shown(sorted(leaders))} lead."
     if not _same_counts(entry(evidence, "votes", "evidence"), counts):
         yield "evidence['votes'] differs from the votes of the passages."
     radius = 0 if winner is None else _radius(certificate["threat"], listed, winner, choices)
@@ -78,13 +79,10 @@ def votes_of(listed: RankedList, length: int) -> dict[int, str]:
     return {owner: min(answers) for owner, answers in said.items() if len(answers) == 1}
 
 
-def _winner(listed: RankedList, votes: Mapping[int, str], counts: Counter[str]) -> str | None:
-    """The answer with most votes; of several, the one whose first supporter ranks highest."""
+def _leaders(counts: Counter[str]) -> set[str]:
+    """The answers with most votes. Whichever of several is chosen, its radius is 0."""
     most = max(counts.values(), default=0)
-    for owner in listed.owners:
-        if owner in votes and counts[votes[owner]] == most:
-            return votes[owner]
-    return None
+    return {answer for answer, count in counts.items() if count == most}
 
 
 def _same_counts(stated: Any, counts: Counter[str]) -> bool:

@@ -13,6 +13,7 @@ pytest.importorskip("haystack")
 import numpy as np
 from haystack import Pipeline
 from haystack.components.generators.chat import FallbackChatGenerator, MockChatGenerator
+from haystack.components.generators.utils import print_streaming_chunk
 
 from haystack_integrations.components.generators.robust_components import RobustRAGGenerator
 
@@ -25,6 +26,11 @@ CHANGED = {
     "max_optional_keywords": 5,
     "max_final_calls": 32,
     "choices": ["yes", "no"],
+    "gamma": 0.5,
+    "eta": "0.125",
+    "max_tokens": 16,
+    "numerical_margin": 0.001,
+    "max_branches": 8,
     "on_uncertified": "abstain",
     "abstention": "No answer.",
     "source_key": "host:url",
@@ -33,7 +39,9 @@ CHANGED = {
     "retries": 0,
     "isolated_prompt": "{passage} {query}",
     "keyword_prompt": "{keywords} {query}",
+    "streaming_callback": print_streaming_chunk,
 }
+TOKEN_MODEL = {"token_model": "models/tiny.gguf", "token_model_kwargs": {"gpu_layers": 0}}
 
 
 def round_trip(component):
@@ -55,7 +63,14 @@ def test_every_parameter_is_kept():
     restored = round_trip(component)
     assert {name: getattr(restored, name) for name in CHANGED} == CHANGED
     names = set(inspect.signature(RobustRAGGenerator.__init__).parameters) - {"self"}
-    assert set(component.to_dict()["init_parameters"]) == names == {*CHANGED, "chat_generator"}
+    kept = set(component.to_dict()["init_parameters"])
+    assert kept == names == {*CHANGED, *TOKEN_MODEL, "chat_generator"}
+
+
+def test_a_token_model_is_kept_by_name():
+    restored = round_trip(RobustRAGGenerator(aggregation="decoding", **TOKEN_MODEL))
+    assert {name: getattr(restored, name) for name in TOKEN_MODEL} == TOKEN_MODEL
+    assert restored.chat_generator is None
 
 
 @pytest.mark.parametrize(
@@ -79,6 +94,11 @@ def test_numpy_values_become_plain():
         max_optional_keywords=np.int64(12),
         max_final_calls=np.int64(256),
         choices=np.array(["yes", "no"]),
+        gamma=np.float64(0.5),
+        eta=np.int64(0),
+        max_tokens=np.int64(16),
+        numerical_margin=np.float32(0.001),
+        max_branches=np.int64(8),
         max_concurrency=np.int64(8),
         timeout=np.float64(60),
         retries=np.int64(1),

@@ -18,7 +18,6 @@ from langchain_core.language_models import FakeListChatModel, GenericFakeChatMod
 from langchain_core.load import dumpd, load
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import ConfigurableField, RunnableLambda
-from pydantic import ValidationError
 
 import robust_components
 from langchain_robust import RobustRAGGenerator
@@ -219,57 +218,6 @@ def test_a_bound_model_keeps_its_name_and_arguments(paris: Any) -> None:
     generator = RobustRAGGenerator(llm=paris.bind(stop=["\n"]).with_config(tags=["mine"]))
     certificate = ask(generator, ["Eiffel"]).response_metadata["certificate"]
     assert certificate["model"]["name"] == "TableChatModel(table-1)"
-
-
-@pytest.mark.parametrize(
-    ("setting", "words"),
-    [
-        ({"corruption_size": 0}, "corruption_size must be >= 1, got 0"),
-        ({"top_k": 0}, "top_k must be >= 1"),
-        ({"alpha": 1.5}, "alpha must be in (0, 1], got 1.5"),
-        ({"beta": 0}, "beta must be"),
-        ({"aggregation": "mean"}, "aggregation must be"),
-        ({"on_uncertified": "shrug"}, "on_uncertified must be"),
-        ({"output": "xml"}, "'message' or 'dict'"),
-        ({"timeout": -1}, "timeout must be > 0"),
-        ({"retries": -1}, "retries must be >= 0"),
-        ({"max_concurrency": 0}, "max_concurrency must be >= 1"),
-        ({"choices": ["yes"]}, "choices must be at least 2"),
-        ({"source_key": "host:"}, "source_key must name"),
-        ({"source_key": ()}, "source_key must name"),
-        ({"llm": 3}, "llm: "),
-        ({"corruption_sizes": 1}, "corruption_sizes"),
-    ],
-)
-def test_bad_settings_are_refused_by_name(setting: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValidationError) as caught:
-        RobustRAGGenerator(**setting)
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("given", "error", "words"),
-    [
-        ("text", TypeError, "must be a dict with 'question' and 'context'"),
-        ({"question": "q"}, ValueError, "'context'"),
-        ({"question": " ", "context": []}, ValueError, "query must not be empty"),
-        ({"question": 3, "context": []}, TypeError, "query must be text"),
-        ({"question": "q", "context": "text"}, TypeError, "put it in a list"),
-        ({"question": "q", "context": Document("text")}, TypeError, "put it in a list"),
-        ({"question": "q", "context": [(Document("t"), 0.5)]}, TypeError, "without scores"),
-        ({"question": "q", "context": None}, TypeError, "got NoneType"),
-    ],
-)
-async def test_bad_input_is_refused(
-    paris: Any, given: Any, error: type[Exception], words: str
-) -> None:
-    generator = RobustRAGGenerator(llm=paris)
-    with pytest.raises(error) as caught:
-        generator.invoke(given)
-    assert words in str(caught.value)
-    with pytest.raises(error):
-        await generator.ainvoke(given)
-    assert paris.prompts == []
 
 
 def test_sampling_models_are_warned_about_at_the_callers_line(chat: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
+import robust_components
 from haystack_integrations.components.generators.robust_components import (
     RobustRAGGenerator as HaystackGenerator,
 )
@@ -26,6 +29,7 @@ from robust_components import Certificate
 
 CITIES = ("Paris", "Rome", "Oslo", "new Paris")
 MAY_DIFFER = ("cost", "digest", "model")
+READER = Path(robust_components.__file__).parent / "models" / "weights" / "reader"
 
 
 def said(prompt: str) -> str:
@@ -101,3 +105,26 @@ async def test_same_answer_and_certificate(aggregation: str, asynchronous: bool)
             assert data[name] == answer.meta[name]
         certified += data["certificate"]["certified"]
     assert 3 < certified < 27
+
+
+@pytest.mark.skipif(
+    not READER.is_dir() or importlib.util.find_spec("peft") is None,
+    reason="needs the embedded reader's weights and the extra 'transformers'",
+)
+@pytest.mark.parametrize("on_uncertified", ["answer", "abstain"])
+def test_same_decoding_and_same_stream(on_uncertified: str) -> None:
+    texts = ["It lies in Paris.", "Paris, of course.", "Rome has it.", "Nobody knows.", "Oslo."]
+    chosen = {"aggregation": "decoding", "eta": "0.2", "on_uncertified": on_uncertified}
+    given = {"question": "Where is it?", "context": [Document(t, id=t) for t in texts]}
+    chunks = list(RobustRAGGenerator(**chosen).stream(given))
+    sent: list[Any] = []
+    outputs = HaystackGenerator(**chosen).run(
+        query="Where is it?",
+        documents=[haystack.Document(content=text, id=text) for text in texts],
+        streaming_callback=sent.append,
+    )
+    assert [chunk.content for chunk in chunks] == [chunk.content for chunk in sent]
+    data = chunks[-1].response_metadata
+    assert comparable(data["certificate"]) == comparable(outputs["certificate"])
+    assert data["tokens"] == outputs["replies"][0].meta["tokens"]
+    assert data["abstained"] == (on_uncertified == "abstain")

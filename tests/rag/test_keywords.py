@@ -61,8 +61,10 @@ def test_a_source_counts_for_what_its_passages_share():
 
 
 def test_the_final_model_may_abstain():
-    reader, generator = make(lambda query, text: None if text == "w" else text.removesuffix("!"))
-    result = generator.run("q", ["w!"] * 10)
+    def function(query, text):
+        return None if text == "w" else text.removesuffix("!")
+
+    result = make(function)[1].run("q", ["w!"] * 10)
     assert result.abstained
     assert result.keywords == ("w",)
     assert result.certificate.radius == 2

@@ -83,12 +83,13 @@ def test_a_hostile_source_cannot_turn_the_sign_of_a_certified_answer():
     assert result.answer != "–5" or not result.certificate.certified
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_never_empty_unless_blank(text):
     assert bool(normalise_answer(text)) == bool(text.split())
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="aA the.,-'19%\u00a0\N{MINUS SIGN}é", max_size=20))
 def test_case_spaces_and_a_final_full_stop_do_not_matter(text):
     if not any(character.isalnum() for character in text):

@@ -360,7 +360,10 @@ def test_tau_is_a_lower_bound_on_the_gold_hit_of_every_reached_answer(alpha, bet
 FEW = WORDS[:2]
 
 
-@pytest.mark.parametrize("alpha, beta, top_k", [("0.5", 2, 3), ("1", 2, 3), ("1", 3, 3), ("0.5", 3, 4), ("1", 2, 4)])
+@pytest.mark.parametrize(
+    "alpha, beta, top_k",
+    [("0.5", 2, 3), ("1", 2, 3), ("1", 3, 3), ("0.5", 3, 4), ("1", 2, 4)],
+)
 def test_observed_certificates_recover_the_clean_answer(alpha, beta, top_k):
     """Every clean list of three over two keywords, every attack by one source, all mixtures.
 

@@ -149,7 +149,7 @@ def reached(worlds, choices=None):
 
 
 def true_budget(entries, worlds_within, limit, choices=None):
-    """Largest budget up to ``limit`` within which nothing changes the answer; 0 if there is none."""
+    """Largest budget up to ``limit`` within which nothing changes the answer, else 0."""
     best = 0
     for budget in range(max(1, len(failed_sources(entries))), limit + 1):
         if reached(worlds_within(budget), choices) - {answer(entries, choices)}:

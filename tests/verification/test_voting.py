@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from robust_components.certificate import Certificate
 from robust_components.models.testing import KeywordReader
 from robust_components.rag.generator import RobustRAGGenerator
 from robust_components.rag.passages import Passage
@@ -34,12 +35,12 @@ def entries_of(text):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_honest_certificates_verify(seed, honest):
-    draw = random.Random(seed)
+    draw, model = random.Random(seed), KeywordReader(respond)
     for _ in range(50):
         words = draw.choices(["a", "b", "the C", "A.", "1,000"], [6, 2, 1, 1, 1], k=3)
         passages = honest.random_passages(draw, lambda words=words: draw.choice(words))
         choices = draw.choice([None, None, ["a", "b", "c", "d"]])
-        for certificate in honest.certificates(respond, passages, draw, choices=choices):
+        for certificate in honest.certificates(model, passages, draw, choices=choices):
             assert certificate.problems() == [], certificate.to_json()
 
 
@@ -159,29 +160,73 @@ def test_tau_is_held_against_the_answer(forge):
 def test_malformed_evidence_is_a_problem_not_a_traceback(statement, forge):
     data = certify(entries_of("aaab!"), PassageInjection(1, 2), gold=["a"], choices=["a", "b"])
     data["statement"] = statement
-    count = 0
-    for other in forge.malformed(data):
-        try:
-            other = forge.reseal(other)
-        except (AttributeError, TypeError, ValueError):
-            pass  # nothing a digest could be made of
+    others = list(forge.malformed(data))
+    assert len(others) > 500
+    for other in others:
         found = problems(other)
         assert isinstance(found, list) and all(isinstance(one, str) for one in found)
         assert not any("cannot be read" in one for one in found), (found, other)
-        count += 1
-    assert count > 500
 
 
-def test_large_evidence_is_checked_or_refused_in_bounded_time(forge):
-    began = time.perf_counter()
-    large = certify(entries_of("a" * 700 + "b" * 300), PassageModification(100))
-    assert problems(large) == []
-    assert problems(certify(entries_of("a" * 900), PassageInjection(200, 3), top_k=1000)) == []
-    too_long = certify(entries_of("a" * 1001), PassageModification(1))
-    assert any("at most 1000 can be checked" in one for one in problems(too_long))
-    top_k = forge.changed(large, ("parameters", "top_k"), 10**9)
-    assert problems(forge.reseal(top_k))
-    assert time.perf_counter() - began < 30
+def large(answers, radius, **other):
+    """A certificate as the component would give it, made by hand for the sake of time."""
+    votes = {answer: answers.count(answer) for answer in sorted(set(answers))}
+    values = {
+        "claim": f"Whatever the passages of up to {radius} sources of this clean list are "
+        "rewritten to, the answer 'a' stays.",
+        "certified": True,
+        "guarantee": "deterministic",
+        "threat": PassageModification(2).to_dict(),
+        "statement": "pre_attack",
+        "radius": radius,
+        "method": "voting",
+        "parameters": {"top_k": len(answers)},
+        "evidence": {
+            "sources": [f"s{i}" for i in range(len(answers))],
+            "passages": [[i, answer, 0] for i, answer in enumerate(answers)],
+            "answer": "a",
+            "votes": votes,
+            "honest_support": votes["a"] - radius,
+        },
+    }
+    return Certificate(**{**values, **other}).to_dict()
+
+
+def test_large_evidence_is_checked_or_refused_in_bounded_time():
+    began = time.process_time()
+    assert problems(large("a" * 700 + "b" * 300, 199)) == []
+    assert problems(large("a" * 700 + "b" * 300, 200))
+    claim = "Whatever passages of up to 333 sources are injected into this clean list, the answer "
+    injection = {
+        "claim": f"{claim}'a' stays.",
+        "threat": PassageInjection(2, 2).to_dict(),
+        "parameters": {"top_k": 1000},
+    }
+    assert problems(large("a" * 1000, 333, **injection)) == []
+    rivals = "".join(chr(ord("b") + i) * i for i in range(40))
+    assert any("too large" in one for one in problems(large("a" * 220 + rivals, 3)))
+    assert any("at most 1000" in one for one in problems(large("a" * 1001, 3)))
+    assert problems(large("a" * 1000, 333, parameters={"top_k": 10**9}))
+    assert problems(large("a" * 1000, 333, parameters={"top_k": 10**12}))
+    assert time.process_time() - began < 20
+
+
+def test_ejection_can_bring_out_a_vote_that_no_source_gave_before():
+    entries = [("x", "a"), ("y", "a"), ("z", "b"), ("z", "a")]
+    data = certify(entries, PassageInjection(1))
+    assert problems(data) == []
+    assert data["radius"] == 0, "a passage saying b in front ejects the last: b wins two to two"
+
+
+def test_one_leading_article_is_left_out_once():
+    data = certify(
+        [(f"s{i}", "The A Team") for i in range(5)], PassageModification(1), gold=["A Team"]
+    )
+    assert data["evidence"]["answer"] == "a team" and problems(data) == []
+    data = certify(
+        [(f"s{i}", "The A Team") for i in range(5)], PassageModification(1), gold=["The A Team"]
+    )
+    assert data["evidence"]["tau"] == 1.0 and problems(data) == []
 
 
 def test_every_spelling_of_an_answer_is_found_in_its_claim():
@@ -214,30 +259,25 @@ def elected(entries):
     return None
 
 
-def hostile_blocks(sizes, length):
-    """All that hostile sources of ``sizes`` passages can say, and rank first, in ``length``."""
-    owners = [f"evil {i}" for i, size in enumerate(sizes) for _ in range(size)]
-    for count in range(min(length, len(owners)) + 1):
+def injected(entries, budget, each, top_k):
+    """New sources say anything in any number of passages, which rank first."""
+    owners = [f"evil {i}" for i in range(budget) for _ in range(each)]
+    for count in range(min(top_k, len(owners)) + 1):
         for chosen in set(itertools.combinations(owners, count)):
             for answers in itertools.product("abn", repeat=count):
-                yield list(zip(chosen, answers, strict=True))
-
-
-def injected(entries, budget, each, top_k):
-    for block in hostile_blocks([each] * budget, top_k):
-        yield (block + entries)[:top_k]
+                yield ([*zip(chosen, answers, strict=True), *entries])[:top_k]
 
 
 def modified(entries, budget, top_k):
-    """Hostile sources are rewritten or drop out; what takes their slots is unknown."""
+    """Sources are rewritten, or drop out and unknown ones take their slots; all rank first."""
     sources = sorted({source for source, _ in entries})
     for size in range(min(budget, len(sources)) + 1):
         for gone in itertools.combinations(sources, size):
             honest = [entry for entry in entries if entry[0] not in gone]
-            more = min(budget - size, top_k - len(entries))
-            freed = len(entries) - len(honest) + more
-            for block in hostile_blocks([1] * freed, top_k):
-                yield block + honest
+            freed = len(entries) - len(honest) + min(budget - size, top_k - len(entries))
+            for count in range(freed + 1):
+                for answers in itertools.product("abn", repeat=count):
+                    yield [*enumerate(answers), *honest]
 
 
 def recomputed(entries, threat, top_k):

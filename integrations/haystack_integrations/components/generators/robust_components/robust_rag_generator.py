@@ -270,7 +270,7 @@ class RobustRAGGenerator:
         self.warm_up()
         passages = to_passages(documents, self.source_key)
         run = partial(self._core.run, query, passages, corruption_size=corruption_size)
-        result = answer(run, callback, ComponentInfo.from_component(self))  # type: ignore[arg-type]
+        result = answer(run, callback, ComponentInfo.from_component(self))
         return outputs(query, documents, result)
 
     @component.output_types(
@@ -288,5 +288,5 @@ class RobustRAGGenerator:
         await self.warm_up_async()
         passages = to_passages(documents, self.source_key)
         run = partial(self._core.run_async, query, passages, corruption_size=corruption_size)
-        result = await answer_async(run, callback, ComponentInfo.from_component(self))  # type: ignore[arg-type]
+        result = await answer_async(run, callback, ComponentInfo.from_component(self))
         return outputs(query, documents, result)

@@ -1,0 +1,25 @@
+"""Every Python block of the README runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+NEEDS = ("haystack", "langchain_core")
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_readme_block_runs(number, capsys):
+    for module in NEEDS:
+        if module in BLOCKS[number]:
+            pytest.importorskip(module)
+    exec(compile(BLOCKS[number], f"README.md block {number}", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_readme_names_the_two_commands():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert "make demo" in readme
+    assert "make test" in readme
