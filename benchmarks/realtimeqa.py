@@ -58,7 +58,9 @@ def evaluate(questions: list[dict[str, Any]], reader: Any) -> dict[str, dict[str
     """Figures for plain retrieval-augmented reading and each aggregation."""
     memo = MemoReader(reader)
     systems = {
-        name: RobustRAGGenerator(memo, name, 1, top_k=TOP_K) for name in ("voting", "keyword")
+        "voting": RobustRAGGenerator(memo, "voting", 1, top_k=TOP_K),
+        "keyword": RobustRAGGenerator(memo, "keyword", 1, top_k=TOP_K),
+        "decoding": RobustRAGGenerator(reader, "decoding", 1, top_k=TOP_K),
     }
     figures: dict[str, dict[str, float]] = {name: {} for name in ("plain", *systems)}
     share = 1 / len(questions)

@@ -15,6 +15,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ def lists() -> list[tuple[str, list[str]]]:
     return made
 
 
+def forward_each(network: Any, rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        network(**row)
+
+
 def seconds(action: Callable[[], Any]) -> float:
     began = time.perf_counter()
     action()
@@ -63,10 +69,14 @@ def measure(repeats: int) -> dict[str, list[float]]:
         pairs = [encode_pair(reader.tokenizer, question, passage, 384) for passage in passages]
         rows, batch = [encoded([pair]) for pair in pairs], encoded(pairs)
         generator.run(question, passages)
+        actions: dict[str, Callable[[], Any]] = {
+            "forward": partial(forward_each, reader.network, rows),
+            "batched_forward": partial(reader.network, **batch),
+            "voting": partial(generator.run, question, passages),
+        }
         for _ in range(repeats):
-            times["forward"].append(seconds(lambda: [reader.network(**row) for row in rows]))
-            times["batched_forward"].append(seconds(lambda: reader.network(**batch)))
-            times["voting"].append(seconds(lambda: generator.run(question, passages)))
+            for name, action in actions.items():
+                times[name].append(seconds(action))
     return times
 
 

@@ -97,9 +97,8 @@ def main() -> int:
     if arguments.json:
         report = {"questions": rows, "summary": summary}
         arguments.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        print(
-            f"\nwritten to {arguments.json}; check it with: robust-components verify {arguments.json}"
-        )
+        print(f"\nwritten to {arguments.json}; check the certificates with:")
+        print(f"  robust-components verify {arguments.json}")
     return 0
 
 

@@ -25,9 +25,7 @@ MAX_LINES = 400
 def files_below(folder: Path, pattern: str = "*") -> list[Path]:
     """Files under `folder`, caches left out; none where the folder does not exist."""
     return sorted(
-        path
-        for path in folder.rglob(pattern)
-        if path.is_file() and "__pycache__" not in path.parts
+        path for path in folder.rglob(pattern) if path.is_file() and "__pycache__" not in path.parts
     )
 
 

@@ -1,9 +1,9 @@
 """Majority voting over sources, and the largest number of hostile sources it withstands.
 
 The certificate is exact: the certified budget is the largest for which no attack changes the
-answer. It needs no model call. Ties go to the answer whose supporters the model is surer of, then to
-the one whose first supporter ranks highest. A hostile passage may take any rank and make the model
-as sure as it likes, so every tie is lost once an attacker votes.
+answer. It needs no model call. Ties go to the answer whose supporters the model is surer of, then
+to the one whose first supporter ranks highest. A hostile passage may take any rank and make the
+model as sure as it likes, so every tie is lost once an attacker votes.
 """
 
 from __future__ import annotations

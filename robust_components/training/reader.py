@@ -2,6 +2,11 @@
 
     python -m robust_components.training.reader --train train.jsonl --dev dev.jsonl --output DIR
 
+The shipped adapter took two stages (the model card names the figures):
+
+    ... --output one --epochs 5 --injected 0 --stop-after 3000
+    ... --output two --start-from one.averaged.pt --epochs 0.75 --lr 3e-4 --seed 1 --interpolate 0.35
+
 The loss is the negative log-probability of the set of gold spans (every occurrence of every gold
 answer) under one softmax over spans and "no answer". Three articles of the training file are held
 out to watch progress and to choose the abstention threshold; the dev file is read once, at the end.
@@ -243,7 +248,8 @@ def train(arguments: argparse.Namespace) -> None:
                 torch.save(averaged, arguments.output.with_suffix(".averaged.pt"))
     with torch.no_grad():
         for name, parameter in names.items():
-            parameter.copy_(averaged[name])
+            begin = start[name] if arguments.start_from else averaged[name]
+            parameter.copy_(begin + arguments.interpolate * (averaged[name] - begin))
 
     held_figures, held_predictions = evaluate_reader(network, tokenizer, held_rows)
     threshold = pick_threshold(held_predictions)
@@ -303,6 +309,12 @@ def main() -> None:
     parser.add_argument("--mismatched", type=float, default=0.15)
     parser.add_argument("--injected", type=float, default=0.1)
     parser.add_argument("--start-from", type=Path, help="averaged weights (.pt) to go on from")
+    parser.add_argument(
+        "--interpolate",
+        type=float,
+        default=1.0,
+        help="keep this share of the change from --start-from (weight interpolation, WiSE-FT)",
+    )
     parser.add_argument("--stop-after", type=int, default=0, help="end after so many steps")
     parser.add_argument("--windows", type=float, default=0.3)
     parser.add_argument("--word-dropout", type=float, default=0.05)

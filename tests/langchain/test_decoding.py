@@ -248,11 +248,13 @@ async def test_a_cancelled_stream_ends() -> None:
 )
 @both
 async def test_the_embedded_reader_decodes(asynchronous: bool) -> None:
-    pages = ["Paris is the capital of France.", "France is governed from Paris.", "Bread."]
-    given = {"question": QUESTION, "context": pages}
+    pages = ("Hamlet was written by William Shakespeare.", "Shakespeare wrote Hamlet.", "Bread.")
+    question = "Who wrote Hamlet?"
+    given = {"question": question, "context": pages}
     generator = RobustRAGGenerator(aggregation="decoding")
     chunks = await streamed(generator, asynchronous, given)
-    result = robust_components.RobustRAGGenerator(aggregation="decoding").run(QUESTION, pages)
-    assert "".join(chunk.content for chunk in chunks) == result.answer == "Paris"
+    result = robust_components.RobustRAGGenerator(aggregation="decoding").run(question, pages)
+    assert "".join(chunk.content for chunk in chunks) == result.answer
+    assert len(chunks) > 1 and "Shakespeare" in result.answer
     certificate = chunks[-1].response_metadata["certificate"]
     assert certificate["evidence"] == result.certificate.evidence

@@ -113,13 +113,18 @@ async def test_same_answer_and_certificate(aggregation: str, asynchronous: bool)
 )
 @pytest.mark.parametrize("on_uncertified", ["answer", "abstain"])
 def test_same_decoding_and_same_stream(on_uncertified: str) -> None:
-    texts = ["It lies in Paris.", "Paris, of course.", "Rome has it.", "Nobody knows.", "Oslo."]
+    texts = [
+        "Hamlet was written by William Shakespeare.",
+        "Francis Bacon wrote Hamlet.",
+        "Hamlet was written by Shakespeare.",
+        "Bread is baked from flour.",
+    ]
     chosen = {"aggregation": "decoding", "eta": "0.2", "on_uncertified": on_uncertified}
-    given = {"question": "Where is it?", "context": [Document(t, id=t) for t in texts]}
+    given = {"question": "Who wrote Hamlet?", "context": [Document(t, id=t) for t in texts]}
     chunks = list(RobustRAGGenerator(**chosen).stream(given))
     sent: list[Any] = []
     outputs = HaystackGenerator(**chosen).run(
-        query="Where is it?",
+        query="Who wrote Hamlet?",
         documents=[haystack.Document(content=text, id=text) for text in texts],
         streaming_callback=sent.append,
     )

@@ -328,9 +328,7 @@ def test_newcomers_from_sources_already_in_the_list_are_no_stronger():
     for size, most_each, budget in ((2, 2, 2), (3, 1, 2), (3, 2, 1)):
         for entries in clean_lists(size, "ab-", most_each):
             radius = certified(entries, PassageModification(1), size).radius
-            best = true_budget(
-                entries, lambda k, e=entries: modified(e, k, any_label=True), budget
-            )
+            best = true_budget(entries, lambda k, e=entries: modified(e, k, any_label=True), budget)
             assert min(radius, budget) == best, entries
 
 
@@ -451,9 +449,11 @@ def test_observed_certificates_with_several_passages_a_source():
     for size, top_k in ((2, 2), (3, 3), (4, 4)):
         for clean in clean_lists(size, "ab-", most_each=2):
             sources = dict.fromkeys(source for source, _ in clean)
-            worlds = set(itertools.chain.from_iterable(
-                rewritten_in_its_slots(clean, source) for source in sources
-            ))
+            worlds = set(
+                itertools.chain.from_iterable(
+                    rewritten_in_its_slots(clean, source) for source in sources
+                )
+            )
             for count in (1, 2):
                 for responses in itertools.product(ATTACKS, repeat=count):
                     joining = [("hostile", response) for response in responses]

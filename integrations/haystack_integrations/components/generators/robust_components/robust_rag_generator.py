@@ -62,11 +62,11 @@ class RobustRAGGenerator:
     from haystack_integrations.components.generators.robust_components import RobustRAGGenerator
 
     documents = [
-        Document(content="Paris is the capital of France.", meta={"url": f"https://{host}/france"})
-        for host in ("atlas.example", "travel.example", "school.example")
+        Document(content="Hamlet was written by Shakespeare.", meta={"url": f"https://{host}/1"})
+        for host in ("library.example", "theatre.example", "school.example")
     ]
     generator = RobustRAGGenerator(source_key="host:url")
-    result = generator.run(query="What is the capital of France?", documents=documents)
+    result = generator.run(query="Who wrote Hamlet?", documents=documents)
     print(result["answers"][0].data, result["certificate"]["radius"])
     ```
     """
