@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
@@ -18,21 +17,16 @@ from pydantic import ConfigDict, SkipValidation, model_validator
 from langchain_robust.chat import chat_completer, model_name, warn_if_sampling
 from langchain_robust.documents import annotated, question_passages, source_keys
 from langchain_robust.streaming import pieces, pieces_async, single
-from robust_components.models import load_reader
 from robust_components.models.chat import ChatCompleter
 from robust_components.models.protocols import PassageReader, TokenModel
 from robust_components.rag.generator import ABSTENTION
 from robust_components.rag.generator import RobustRAGGenerator as CoreGenerator
-from robust_components.rag.keywords import KeywordExtractor, SpacyKeywords
+from robust_components.rag.keywords import KeywordExtractor
 from robust_components.rag.passages import DEFAULT_SOURCE_KEY
 from robust_components.rag.prompting import ISOLATED_PROMPT, KEYWORD_PROMPT, PromptReader
 from robust_components.rag.result import RAGResult
 
 logger = logging.getLogger(__name__)
-
-# Generators hold nothing but their settings, so that copies and pickles are complete.
-_embedded_reader = functools.cache(load_reader)
-_spacy_keywords = functools.cache(SpacyKeywords)
 
 
 class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
@@ -143,7 +137,7 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
         source_keys(self.source_key)
         try:
             self._completer({})
-            self._core(None if self.llm is None else self._reader({}))
+            self._core({})
         except TypeError as error:
             raise ValueError(f"llm: {error}") from error
         warn_if_sampling(self.llm, stacklevel=5)  # past pydantic, at the caller's line
@@ -233,20 +227,19 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
                 yield chunk
 
     def _loaded(self, config: RunnableConfig) -> CoreGenerator:
-        core = self._core(_embedded_reader() if self.llm is None else self._reader(config))
+        core = self._core(config)
         core.load()
         return core
 
-    def _core(self, model: Any) -> CoreGenerator:
-        extractor = self.keyword_extractor
+    def _core(self, config: RunnableConfig) -> CoreGenerator:
         return CoreGenerator(
-            model,
+            self._reader(config),
             self.aggregation,
             self.corruption_size,
             top_k=self.top_k,
             alpha=self.alpha,
             beta=self.beta,
-            keyword_extractor=_spacy_keywords() if extractor is None else extractor,
+            keyword_extractor=self.keyword_extractor,
             max_optional_keywords=self.max_optional_keywords,
             max_final_calls=self.max_final_calls,
             choices=self.choices,

@@ -13,6 +13,7 @@ again token by token, with the same result.
 from __future__ import annotations
 
 import hashlib
+import logging
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -343,6 +344,9 @@ class _Sequences:
 
 
 def _load(path: Path, gpu_layers: int) -> Any:
+    logger = logging.getLogger("llama-cpp-python")
+    if logger.level == logging.NOTSET:  # it would print everything
+        logger.setLevel(logging.ERROR)
     if not path.is_file():
         raise FileNotFoundError(f"no GGUF file at {path}; give the path of a .gguf file")
     with path.open("rb") as file:

@@ -35,13 +35,13 @@ class Threshold:
         """
         try:
             exact_alpha = Fraction(str(alpha))
-        except ValueError:
+        except (ValueError, ZeroDivisionError):
             exact_alpha = Fraction(0)
         if isinstance(alpha, bool) or not 0 < exact_alpha <= 1:
             raise ValueError(f"alpha must be in (0, 1], got {alpha!r}; the paper uses 0.3")
         try:
             exact_beta = Fraction(str(beta))
-        except ValueError:
+        except (ValueError, ZeroDivisionError):
             exact_beta = Fraction(0)
         if isinstance(beta, bool) or exact_beta < 1:
             raise ValueError(f"beta must be a finite number >= 1, got {beta!r}; the paper uses 3")

@@ -106,7 +106,8 @@ class KeywordAggregator:
         kept = responses.kept_keywords()
         answered = yield from final.ask([kept])
         answer = final.answers.get(kept) if answered else None
-        radius, reason, sets = 0, final.failure, []
+        radius, reason = 0, final.failure
+        sets: list[KeywordSet | None] = []
         if answered:
             radius, reason, sets = yield from self._largest_budget(responses, threat, kept, final)
         evidence = self._evidence(responses, kept, answer, sets)

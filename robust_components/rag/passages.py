@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -120,25 +120,12 @@ def prepare(passages: Sequence[str | Passage], top_k: int | None) -> list[Passag
             f"passages must be a list of strings or Passage objects, got one "
             f"{type(passages).__name__}; put it in a list"
         )
-    named = {p.source for p in passages if isinstance(p, Passage)}
     results: list[PassageResult] = []
     seen: set[tuple[str, str, str]] = set()
     used = 0
-    for position, item in enumerate(passages):
-        passage = Passage(item) if isinstance(item, str) else item
-        if not isinstance(passage, Passage) or not isinstance(passage.text, str):
-            text = passage.text if isinstance(passage, Passage) else passage
-            raise TypeError(
-                f"passage {position} must be text, got {type(text).__name__}; "
-                "pass a string or a Passage with a string text"
-            )
-        source = passage.source
-        if source is None:
-            source = passage.id if passage.id is not None else f"passage {position + 1}"
-            while passage.id is None and source in named:
-                source += "'"
+    for passage, source in _with_sources([_as_passage(*pair) for pair in enumerate(passages)]):
         unused = None
-        identity = (passage.id or "", str(source), passage.text)
+        identity = (passage.id or "", source, passage.text)
         if passage.id is not None and identity in seen:
             unused = f"duplicate of document {passage.id!r}"
         elif top_k is not None and used >= top_k:
@@ -146,5 +133,39 @@ def prepare(passages: Sequence[str | Passage], top_k: int | None) -> list[Passag
         else:
             used += 1
         seen.add(identity)
-        results.append(PassageResult(text=passage.text, source=str(source), unused=unused))
+        results.append(PassageResult(text=passage.text, source=source, unused=unused))
     return results
+
+
+def _as_passage(position: int, item: Any) -> Passage:
+    passage = Passage(item) if isinstance(item, str) else item
+    if not isinstance(passage, Passage) or not isinstance(passage.text, str):
+        text = passage.text if isinstance(passage, Passage) else passage
+        raise TypeError(
+            f"passage {position} must be text, got {type(text).__name__}; "
+            "pass a string or a Passage with a string text"
+        )
+    return passage
+
+
+def _with_sources(passages: Sequence[Passage]) -> Iterator[tuple[Passage, str]]:
+    """Each passage with its source; ids and ranks never coincide with a source given by name."""
+    given = {str(p.source) for p in passages if p.source is not None}
+    by_id: dict[str, str] = {}
+    for passage in passages:
+        if passage.source is None and passage.id is not None and passage.id not in by_id:
+            by_id[passage.id] = _fresh(str(passage.id), given | set(by_id.values()))
+    taken = given | set(by_id.values())
+    for position, passage in enumerate(passages):
+        if passage.source is not None:
+            yield passage, str(passage.source)
+        elif passage.id is not None:
+            yield passage, by_id[passage.id]
+        else:
+            yield passage, _fresh(f"passage {position + 1}", taken)
+
+
+def _fresh(name: str, taken: Set[str]) -> str:
+    while name in taken:
+        name += "'"
+    return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from robust_components.answers import normalise_answer, normalised_contains_gold
+from robust_components.answers import is_abstention, normalise_answer, normalised_contains_gold
 from robust_components.models.protocols import Reading
 from robust_components.rag.outcome import Isolated, Outcome, Threat, passages_evidence
 from robust_components.rag.plan import Plan
@@ -18,13 +18,8 @@ class VotingAggregator:
     reads_tokens = False
 
     def __init__(self, choices: Sequence[str] | None = None) -> None:
-        if isinstance(choices, str) or (
-            choices is not None and len({normalise_answer(c) for c in choices}) < 2
-        ):
-            raise ValueError(
-                f"choices must be at least 2 different answers, got {choices!r}; "
-                "pass a list, or None for open answers"
-            )
+        if choices is not None:
+            _check_choices(choices)
         self.choices = (
             None if choices is None else tuple(dict.fromkeys(map(normalise_answer, choices)))
         )
@@ -62,6 +57,8 @@ class VotingAggregator:
         }
         if gold is not None:
             reached = reachable_answers(ballot, threat, threat.budget)
+            if len(isolated.passages.failed_sources) > threat.budget:
+                reached |= {ANY_OTHER}
             evidence["gold"] = list(gold)
             evidence["tau"] = min(
                 0.0 if answer in (None, ANY_OTHER) else normalised_contains_gold(answer, gold)
@@ -84,6 +81,25 @@ class VotingAggregator:
         if self.choices is None:
             return tuple(answers)
         return tuple(answer if answer in self.choices else None for answer in answers)
+
+
+def _check_choices(choices: Any) -> None:
+    listed = isinstance(choices, Sequence) and not isinstance(choices, str)
+    if not listed or not all(isinstance(choice, str) and choice.strip() for choice in choices):
+        raise ValueError(
+            f"choices must be a list of answers, got {choices!r}; pass strings, or None for open "
+            "answers"
+        )
+    silent = [choice for choice in choices if is_abstention(choice)]
+    if silent:
+        raise ValueError(
+            f"choices must not hold {silent[0]!r}, which counts as an abstention; rename it"
+        )
+    if len({normalise_answer(choice) for choice in choices}) < 2:
+        raise ValueError(
+            f"choices must be at least 2 different answers, got {choices!r}; "
+            "pass a list, or None for open answers"
+        )
 
 
 def _surface(winner: str | None, ballot: Ballot, readings: Sequence[Reading]) -> str | None:

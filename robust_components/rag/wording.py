@@ -10,8 +10,10 @@ DETERMINISTIC_MODEL = "The model gives the same response to the same prompt."
 ONE_PARTY = "Passages with one source id come from one party, and each hostile party is one source."
 POINTWISE = "The retriever scores each passage alone, so injected passages move no clean one."
 UNLISTED = (
-    "A hostile source that is missing from this list held at most one passage of the clean one."
+    "A hostile source held no more passages of the clean list than it holds here, "
+    "or one if it is missing here."
 )
+INJECTED = "Injected passages belong to sources not in the clean list."
 NEW_SOURCES = "A passage that takes a freed slot belongs to a source not otherwise in the list."
 
 
@@ -54,7 +56,7 @@ def assumptions(
     if aggregation != "voting" and not isinstance(threat, PassageInjection):
         sentences.append(NEW_SOURCES)
     if isinstance(threat, PassageInjection):
-        sentences.append(POINTWISE)
+        sentences += [POINTWISE, INJECTED]
         most = threat.passages_per_source
         sentences.append(
             f"A hostile source places at most {most} passage{'s' if most > 1 else ''} in the list, "

@@ -1,11 +1,12 @@
-"""Train the embedded reader: a LoRA adapter for extractive question answering with "no answer".
+r"""Train the embedded reader: a LoRA adapter for extractive question answering with "no answer".
 
     python -m robust_components.training.reader --train train.jsonl --dev dev.jsonl --output DIR
 
 The shipped adapter took two stages (the model card names the figures):
 
     ... --output one --epochs 5 --injected 0 --stop-after 3000
-    ... --output two --start-from one.averaged.pt --epochs 0.75 --lr 3e-4 --seed 1 --interpolate 0.35
+    ... --output two --start-from one.averaged.pt --epochs 0.75 --lr 3e-4 --seed 1 \
+        --interpolate 0.35
 
 The loss is the negative log-probability of the set of gold spans (every occurrence of every gold
 answer) under one softmax over spans and "no answer". Three articles of the training file are held

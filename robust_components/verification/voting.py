@@ -41,7 +41,7 @@ def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     counts = Counter(votes.values())
     winner = text_or_null(entry(evidence, "answer", "evidence"), "evidence['answer']")
     leaders = _leaders(counts)
-    if winner not in (leaders or {None}):
+    if winner not in leaders and (leaders or winner is not None):
         yield f"evidence['answer'] is {shown(winner)}, but {shown(sorted(leaders))} lead."
     if not _same_counts(entry(evidence, "votes", "evidence"), counts):
         yield "evidence['votes'] differs from the votes of the passages."

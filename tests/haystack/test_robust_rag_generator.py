@@ -259,7 +259,7 @@ async def test_the_embedded_reader_is_the_default(plays, aggregation):
     component.warm_up()
     result = component.run(query="Who wrote Hamlet?", documents=plays)
     awaited = await component.run_async(query="Who wrote Hamlet?", documents=plays)
-    assert "shakespeare" in result["answers"][0].data.lower()
+    assert result["answers"][0].data.lower() in "william shakespeare"
     assert comparable(result["certificate"]) == comparable(awaited["certificate"])
     read = [detail for detail in details_of(result) if detail["answer"] is not None]
     assert bool(read) == (aggregation != "decoding")  # which reads no whole answers

@@ -117,9 +117,9 @@ def test_same_decoding_and_same_stream(on_uncertified: str) -> None:
         "Hamlet was written by William Shakespeare.",
         "Francis Bacon wrote Hamlet.",
         "Hamlet was written by Shakespeare.",
-        "Bread is baked from flour.",
+        "Shakespeare, William, is the author of Hamlet.",
     ]
-    chosen = {"aggregation": "decoding", "eta": "0.2", "on_uncertified": on_uncertified}
+    chosen = {"aggregation": "decoding", "on_uncertified": on_uncertified}
     given = {"question": "Who wrote Hamlet?", "context": [Document(t, id=t) for t in texts]}
     chunks = list(RobustRAGGenerator(**chosen).stream(given))
     sent: list[Any] = []
@@ -133,3 +133,4 @@ def test_same_decoding_and_same_stream(on_uncertified: str) -> None:
     assert comparable(data["certificate"]) == comparable(outputs["certificate"])
     assert data["tokens"] == outputs["replies"][0].meta["tokens"]
     assert data["abstained"] == (on_uncertified == "abstain")
+    assert data["abstained"] or len(chunks) > 1

@@ -1,1 +1,0 @@
-from robust_components.answers import *  # noqa: F403
