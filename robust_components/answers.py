@@ -8,8 +8,13 @@ from collections.abc import Sequence
 
 NORMALISER = "case folded, NFKC, no punctuation outside numbers, no leading article"
 
+_DASHES = re.compile(r"[\u2010-\u2015\u2212]")
+_SUPERSCRIPTS = re.compile(r"[\u00b2\u00b3\u00b9\u2070-\u2079]")
+_FRACTIONS = re.compile(r"[\u00bc-\u00be\u2150-\u215e]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_ARTICLE = re.compile(r"^(?:an?|the)\s+(?=\S)")
+_LOOSE_PERCENT = re.compile(r"\s+(?=[%\u2030])")
+_LOOSE_MINUS = re.compile(r"(?<!\S)-\s+(?=\d)")
+_ARTICLE = re.compile(r"^(?:(?:an?|the)\s+)+(?=\S)")
 _UNKNOWN = re.compile(
     r"^\W*(i\s+(do\s+not|don\W?t|cannot|can\W?t)\s+(know|answer|tell)\b|unknown\W*$|"
     r"(no|not enough|insufficient)\s+(information|answer|context)\b)",
@@ -18,27 +23,36 @@ _UNKNOWN = re.compile(
 
 
 def _keep(text: str, position: int) -> bool:
-    """Whether the punctuation mark at ``position`` is part of a number."""
-    before, after = text[position - 1 : position], text[position + 1 : position + 2]
-    if text[position] == "%":
-        return before.isdigit()
+    """Whether the punctuation mark at ``position`` carries meaning."""
+    mark, before, after = (
+        text[position],
+        text[position - 1 : position],
+        text[position + 1 : position + 2],
+    )
+    if mark in "%\u2030\u2032#":
+        return True
+    if mark == "-" and before.isalnum() and not after.isalnum():
+        return True
     if not after.isdigit():
         return False
-    return before.isdigit() or (text[position] in "-." and not before.isalpha())
+    return before.isdigit() or (mark in "-." and not before.isalpha())
 
 
 def normalise_answer(text: str) -> str:
-    """Fold case and compatibility forms; drop punctuation, a leading article, repeated spaces.
+    """Fold case and compatibility forms; drop punctuation, leading articles, repeated spaces.
 
-    Marks inside a number are kept ("1.5", "1990-95", "-3", "40%"), thousands separators are not.
-    Text of punctuation alone stays as it is.
+    Marks that change what is said are kept: those inside a number ("1.5", "1990-95"), signs
+    ("-3", "O-"), "%", "#" and primes; exponents and fractions stay apart from the number before
+    them. Thousands separators are dropped. Text of punctuation alone stays as it is.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("\N{MINUS SIGN}", "-")
-    folded = _THOUSANDS.sub("", folded)
+    marked = _FRACTIONS.sub(r" \g<0>", _SUPERSCRIPTS.sub(r"^\g<0>", text))
+    folded = _DASHES.sub("-", unicodedata.normalize("NFKC", marked).casefold())
+    for pattern, replacement in ((_THOUSANDS, ""), (_LOOSE_PERCENT, ""), (_LOOSE_MINUS, "-")):
+        folded = pattern.sub(replacement, folded)
     words = "".join(
         character
         if not unicodedata.category(character).startswith("P") or _keep(folded, position)
-        else ("" if character in "'\N{RIGHT SINGLE QUOTATION MARK}" else " ")
+        else ("" if character in "'\u2019" else " ")
         for position, character in enumerate(folded)
     )
     return _ARTICLE.sub("", " ".join(words.split())) or " ".join(folded.split())

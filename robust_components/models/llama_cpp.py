@@ -100,10 +100,15 @@ class LlamaCppTokenModel:
 
     @property
     def fingerprint(self) -> str:
+        """Identity of the weights: the file's SHA-256 unless given, computed when first asked."""
         if self._fingerprint is None:
             with self.path.open("rb") as file:
                 self._fingerprint = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         return self._fingerprint
+
+    @fingerprint.setter
+    def fingerprint(self, value: str) -> None:
+        self._fingerprint = value
 
     def open(self, query: str, passages: Sequence[str]) -> LlamaCppTokenSession:
         """Read every passage with the question.
@@ -329,10 +334,12 @@ class _Sequences:
                 break
             common += 1
         self._cut(sequence, common)
+        logits = np.empty((0, 0), dtype=np.float32)
         for token in prefix[common:]:
             logits = self.feed(sequence, (token,), 1)
             self._paths[sequence] = (*self._paths[sequence], token)
-        return logits[0]
+        last: NDArray[np.float32] = logits[0]
+        return last
 
     def _cut(self, sequence: int, answer: int) -> None:
         """Keep the prompt and ``answer`` tokens after it."""

@@ -32,7 +32,9 @@ class Vocabulary(Protocol):
 
     leading: tuple[int, ...]
     trailing: tuple[int, ...]
-    control: Mapping[int, str]
+
+    @property
+    def control(self) -> Mapping[int, str]: ...
 
     def encode(self, text: str, *, markup: bool) -> list[int]:
         """Token ids, nothing added; special tokens written in ``text`` count if ``markup``."""

@@ -39,11 +39,14 @@ class Prompt:
     encoded: Tensor | None = None
 
 
-class FixedLayer(DynamicLayer):
+class FixedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """One layer of a cache in tensors of fixed size, filled from the left in place."""
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self, keys: Tensor, values: Tensor, filled: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.keys, self.values, self.filled = keys, values, filled
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
 
@@ -60,7 +63,7 @@ class FixedLayer(DynamicLayer):
         return self.filled
 
 
-def pairs_of(cache: Cache, start: int = 0, stop: int | None = None) -> Pairs:
+def pairs_of(cache: Any, start: int = 0, stop: int | None = None) -> Pairs:
     """Views of the columns ``start:stop`` of every layer."""
     return [
         (layer.keys[..., start:stop, :], layer.values[..., start:stop, :]) for layer in cache.layers
@@ -126,7 +129,8 @@ class RowGroup:
         self._width, self._room, self._kept = width, room, kept
         self.rows = tuple(rows)
         first = next(iter(rows.values()))
-        self._encoder = first if first.cross is not None else None
+        self._encoded = first.encoded
+        self._cross = cache_from(first.cross or [])
         self._layers = [
             FixedLayer(
                 keys.new_zeros((slots, keys.shape[1], width + room, keys.shape[3])),
@@ -188,16 +192,14 @@ class RowGroup:
         at = self._width + len(self._path)
         tokens = torch.full_like(self._lengths, token)
         cache = Cache(layers=list(self._layers))
-        if self._encoder is None:
+        if self._encoded is None:
             positions = self._lengths + len(self._path)
             logits = self._call(tokens, cache, self._mask[:, : at + 1], positions, keep=1)
         else:
-            assert self._encoder.cross is not None
-            states = EncoderDecoderCache(cache, cache_from(self._encoder.cross))
             output = self._model(
                 decoder_input_ids=tokens,
-                encoder_outputs=(self._encoder.encoded,),
-                past_key_values=states,
+                encoder_outputs=(self._encoded,),
+                past_key_values=EncoderDecoderCache(cache, self._cross),
                 use_cache=True,
             )
             logits = output.logits.float()

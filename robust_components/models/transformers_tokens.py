@@ -152,12 +152,13 @@ class TransformersTokenModel:
         )
 
         config = AutoConfig.from_pretrained(id_or_path)
-        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         model = kind.from_pretrained(id_or_path, dtype=dtype).to(device)
         return cls(model, AutoTokenizer.from_pretrained(id_or_path), **options)
 
     @property
     def fingerprint(self) -> str:
+        """Identity of the weights: their SHA-256 unless given, computed when first asked for."""
         if self._fingerprint is None:
             digest = hashlib.sha256()
             for key, tensor in sorted(self.model.state_dict().items()):
@@ -166,6 +167,10 @@ class TransformersTokenModel:
                 digest.update(raw.numpy().data)
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
+
+    @fingerprint.setter
+    def fingerprint(self, value: str) -> None:
+        self._fingerprint = value
 
     def open(self, query: str, passages: Sequence[str]) -> TransformersTokenSession:
         """Read every passage with the question.

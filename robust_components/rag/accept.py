@@ -17,7 +17,11 @@ def as_reader(model: Any) -> PassageReader:
     if hasattr(model, "read") and hasattr(model, "combine"):
         return model  # type: ignore[no-any-return]
     if hasattr(model, "generate"):
-        return PromptReader(model, name=getattr(model, "name", None))
+        return PromptReader(
+            model,
+            name=getattr(model, "name", None),
+            fingerprint=getattr(model, "fingerprint", "unknown"),
+        )
     raise TypeError(
         f"model must offer read() and combine(), or generate(prompts), got {type(model).__name__}; "
         "see robust_components.models.protocols"

@@ -321,18 +321,21 @@ class RobustRAGGenerator:
         began: float,
     ) -> Certificate:
         certified = outcome.radius >= threat.budget
+        passages = isolated.passages
+        if outcome.failures is not None:
+            passages = replace(passages, failed=tuple(why is not None for why in outcome.failures))
         tokens = sum(reading.tokens for reading in (*isolated.readings, *outcome.extra_readings))
         return Certificate(
-            claim=claim(outcome.answer, outcome.radius, threat, statement, isolated.passages),
+            claim=claim(outcome.answer, outcome.radius, threat, statement, passages),
             certified=certified,
             guarantee="deterministic",
             threat=threat.to_dict(),
             statement=statement,
             radius=outcome.radius,
             method=self.aggregation,
-            parameters={"top_k": isolated.passages.top_k, **self.aggregator.parameters()},
+            parameters={"top_k": passages.top_k, **self.aggregator.parameters()},
             evidence=outcome.evidence,
-            assumptions=assumptions(isolated.passages, threat, statement, self.aggregation),
+            assumptions=assumptions(passages, threat, statement, self.aggregation),
             reason=None if certified else outcome.reason,
             model={"name": reader.name, "fingerprint": reader.fingerprint},
             cost={

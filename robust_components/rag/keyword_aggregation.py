@@ -17,6 +17,8 @@ from robust_components.rag.scenarios import PassageList, Scenario, by_source, sc
 from robust_components.threats import PassageInjection, PassageModification
 
 KeywordSet = frozenset[str]
+MAX_SCENARIOS = 20_000
+"""More sets of surviving passages than this are not searched: not certified."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,12 @@ def reachable_keyword_sets(
     """All keyword sets reachable within ``budget``, likely different ones first."""
     optional_words: set[str] = set()
     families: dict[tuple[KeywordSet, KeywordSet], None] = {}
-    possible = list(dict.fromkeys(scenarios(responses.passages, threat, budget)))
+    listed = scenarios(responses.passages, threat, budget)
+    possible = list(dict.fromkeys(itertools.islice(listed, MAX_SCENARIOS + 1)))
+    if len(possible) > MAX_SCENARIOS:
+        return Reachable(
+            reason=f"budget exceeded: more than {MAX_SCENARIOS} choices of {budget} hostile sources"
+        )
     if not possible:
         failed = len(responses.passages.failed_sources)
         return Reachable(reason=f"{failed} sources failed, more than the budget of {budget}")

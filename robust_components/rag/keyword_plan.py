@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from robust_components.answers import contains_gold, normalise_answer
@@ -94,12 +94,14 @@ class KeywordAggregator:
         gold: Sequence[str] | None = None,
         on_token: Any = None,
     ) -> Plan[Outcome]:
+        found = [self._keywords(reading) for reading in isolated.readings]
+        failures = tuple(
+            reading.failure or (str(words) if isinstance(words, Exception) else None)
+            for reading, words in zip(isolated.readings, found, strict=True)
+        )
         responses = KeywordResponses(
-            isolated.passages,
-            tuple(
-                None if r.answer is None else frozenset(self.extractor.extract(r.answer))
-                for r in isolated.readings
-            ),
+            replace(isolated.passages, failed=tuple(why is not None for why in failures)),
+            tuple(None if isinstance(words, Exception) else words for words in found),
             self.threshold,
         )
         final = _FinalAnswers(query, self.max_final_calls)
@@ -128,7 +130,20 @@ class KeywordAggregator:
             ),
             keywords=tuple(sorted(kept or ())),
             extra_readings=tuple(final.readings),
+            failures=failures,
         )
+
+    def _keywords(self, reading: Reading) -> KeywordSet | Exception | None:
+        """Keywords of one response; an exception where the extractor fails on it."""
+        if reading.answer is None:
+            return None
+        try:
+            words = frozenset(self.extractor.extract(reading.answer))
+        except Exception as error:  # this response counts as hostile
+            return ValueError(f"keyword extraction failed: {type(error).__name__}: {error}"[:200])
+        if not all(isinstance(word, str) for word in words):
+            return ValueError("keyword extraction returned something other than text")
+        return words
 
     def _largest_budget(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from robust_components.models.protocols import Reading
 
 DEFAULT_SOURCE_KEY = "source_id"
+UNREADABLE_HOST = "host that cannot be read"
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,12 @@ def source_of(
 
 
 def _host(url: str) -> str:
-    """Host name of ``url``, scheme or not; the whole text where there is none."""
+    """Host name of ``url``, scheme or not; one name for all that have none."""
     try:
         host = urlsplit(url if "//" in url else "//" + url).hostname
     except ValueError:
         host = None
-    return (host or url).rstrip(".").lower()
+    return (host or UNREADABLE_HOST).rstrip(".").lower()
 
 
 def prepare(passages: Sequence[str | Passage], top_k: int | None) -> list[PassageResult]:
@@ -115,7 +116,7 @@ def prepare(passages: Sequence[str | Passage], top_k: int | None) -> list[Passag
     Raises:
         TypeError: ``passages`` is a string, or a passage is no text.
     """
-    if isinstance(passages, (str, bytes)):
+    if isinstance(passages, (str, bytes, Passage)) or not isinstance(passages, Iterable):
         raise TypeError(
             f"passages must be a list of strings or Passage objects, got one "
             f"{type(passages).__name__}; put it in a list"
@@ -149,20 +150,16 @@ def _as_passage(position: int, item: Any) -> Passage:
 
 
 def _with_sources(passages: Sequence[Passage]) -> Iterator[tuple[Passage, str]]:
-    """Each passage with its source; ids and ranks never coincide with a source given by name."""
-    given = {str(p.source) for p in passages if p.source is not None}
-    by_id: dict[str, str] = {}
-    for passage in passages:
-        if passage.source is None and passage.id is not None and passage.id not in by_id:
-            by_id[passage.id] = _fresh(str(passage.id), given | set(by_id.values()))
-    taken = given | set(by_id.values())
-    for position, passage in enumerate(passages):
-        if passage.source is not None:
-            yield passage, str(passage.source)
-        elif passage.id is not None:
-            yield passage, by_id[passage.id]
-        else:
-            yield passage, _fresh(f"passage {position + 1}", taken)
+    """Each passage with its source: as given, else its id, else a name nothing else has."""
+    named = [str(p.id if p.source is None else p.source) for p in passages]
+    taken = {
+        name
+        for name, passage in zip(named, passages, strict=True)
+        if passage.source is not None or passage.id is not None
+    }
+    for position, (name, passage) in enumerate(zip(named, passages, strict=True)):
+        anonymous = passage.source is None and passage.id is None
+        yield passage, _fresh(f"passage {position + 1}", taken) if anonymous else name
 
 
 def _fresh(name: str, taken: Set[str]) -> str:

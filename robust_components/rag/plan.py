@@ -73,14 +73,14 @@ def _answer(request: Request, reader: Any) -> Any:
             return error
     if isinstance(request, ReadRequest):
         return list(map(sound_reading, _read(reader, request)))
-    return list(map(sound_reading, _combine_all(reader, request)))
+    return list(map(sound_reading, _one_each(_combine_all(reader, request), request)))
 
 
 async def _answer_async(request: Request, reader: Any) -> Any:
     rows: list[Any]
     try:
         if isinstance(request, ReadRequest) and hasattr(reader, "read_async"):
-            rows = list(await reader.read_async(request.query, request.passages))
+            rows = await _read_async(reader, request)
         elif isinstance(request, CombineRequest) and hasattr(reader, "combine_many_async"):
             rows = list(await reader.combine_many_async(request.query, request.keyword_sets))
         else:
@@ -88,7 +88,33 @@ async def _answer_async(request: Request, reader: Any) -> Any:
     except Exception as error:  # every row failed
         asked = request.keyword_sets if isinstance(request, CombineRequest) else request.passages
         rows = [failed_reading(error)] * len(asked)
-    return list(map(sound_reading, rows))
+    return list(map(sound_reading, _one_each(rows, request)))
+
+
+def _one_each(rows: list[Any], request: ReadRequest | CombineRequest) -> list[Any]:
+    """As many rows as were asked for; where the number differs, no row can be trusted."""
+    asked = request.keyword_sets if isinstance(request, CombineRequest) else request.passages
+    if len(rows) == len(asked):
+        return rows
+    error = ValueError(f"the model returned {len(rows)} readings for {len(asked)} requests")
+    return [failed_reading(error)] * len(asked)
+
+
+async def _read_async(reader: Any, request: ReadRequest) -> list[Any]:
+    """:func:`_read`, awaited."""
+    try:
+        readings = list(await reader.read_async(request.query, request.passages))
+        if len(readings) == len(request.passages):
+            return readings
+    except Exception:  # whatever one passage did must not take the others along
+        readings = []
+    for passage in request.passages:
+        try:
+            (reading,) = await reader.read_async(request.query, [passage])
+        except Exception as error:  # counted as hostile and named in the certificate
+            reading = failed_reading(error)
+        readings.append(reading)
+    return readings[-len(request.passages) :]
 
 
 def _combine_all(reader: PassageReader, request: CombineRequest) -> list[Reading]:
@@ -135,11 +161,16 @@ def sound_reading(reading: Any) -> Reading:
     """Turn everything that is no usable response into a failed reading, which counts as hostile."""
     if not isinstance(reading, Reading):
         return Reading(None, failure=f"the model returned {type(reading).__name__}, not a Reading")
+    if not isinstance(reading.tokens, int):
+        reading = replace(reading, tokens=0)
     if reading.failure is not None:
         return replace(reading, answer=None)
     probability = reading.probability
-    if probability is not None and not 0.0 <= probability <= 1.0 + 1e-6:
-        return replace(reading, answer=None, probability=None, failure=f"probability {probability}")
+    if probability is not None:
+        number = isinstance(probability, (int, float))
+        if not number or not 0.0 <= probability <= 1.0 + 1e-6:
+            why = f"the model gave probability {probability!r}"[:200]
+            return replace(reading, answer=None, probability=None, failure=why)
     if reading.answer is None:
         return reading
     if not isinstance(reading.answer, str):

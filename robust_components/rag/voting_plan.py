@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from robust_components.answers import is_abstention, normalise_answer, normalised_contains_gold
@@ -18,11 +19,7 @@ class VotingAggregator:
     reads_tokens = False
 
     def __init__(self, choices: Sequence[str] | None = None) -> None:
-        if choices is not None:
-            _check_choices(choices)
-        self.choices = (
-            None if choices is None else tuple(dict.fromkeys(map(normalise_answer, choices)))
-        )
+        self.choices = None if choices is None else _checked_choices(choices)
 
     def load(self) -> None:
         """Nothing to load."""
@@ -83,36 +80,37 @@ class VotingAggregator:
         return tuple(answer if answer in self.choices else None for answer in answers)
 
 
-def _check_choices(choices: Any) -> None:
-    listed = isinstance(choices, Sequence) and not isinstance(choices, str)
-    if not listed or not all(isinstance(choice, str) and choice.strip() for choice in choices):
+def _checked_choices(choices: Any) -> tuple[str, ...]:
+    """The normalised choices; raises naming what is wrong with them."""
+    listed = list(choices) if isinstance(choices, Iterable) and not isinstance(choices, str) else []
+    texts = [str(choice) for choice in listed if isinstance(choice, str) and choice.strip()]
+    normalised = tuple(dict.fromkeys(map(normalise_answer, texts)))
+    if len(texts) < len(listed) or len(normalised) < 2:
         raise ValueError(
-            f"choices must be a list of answers, got {choices!r}; pass strings, or None for open "
-            "answers"
+            f"choices must be a list of at least 2 different answers, got {choices!r}; "
+            "pass strings, or None for open answers"
         )
-    silent = [choice for choice in choices if is_abstention(choice)]
+    silent = [text for text in texts if is_abstention(text)]
     if silent:
         raise ValueError(
             f"choices must not hold {silent[0]!r}, which counts as an abstention; rename it"
         )
-    if len({normalise_answer(choice) for choice in choices}) < 2:
-        raise ValueError(
-            f"choices must be at least 2 different answers, got {choices!r}; "
-            "pass a list, or None for open answers"
-        )
+    return normalised
 
 
 def _surface(winner: str | None, ballot: Ballot, readings: Sequence[Reading]) -> str | None:
-    """The winning answer as its highest-ranked supporter wrote it."""
+    """The winning answer as most of its supporters write it; of several, the best-ranked."""
     if winner is None:
         return None
     votes = ballot.votes()
-    for source, answer, reading in zip(
-        ballot.passages.sources, ballot.answers, readings, strict=True
-    ):
-        if answer == winner == votes[source]:
-            return reading.answer
-    return winner
+    written = {
+        source: reading.answer
+        for source, answer, reading in zip(
+            ballot.passages.sources, ballot.answers, readings, strict=True
+        )
+        if answer == winner == votes[source]
+    }
+    return Counter(written.values()).most_common(1)[0][0]
 
 
 def _voting_reason(ballot: Ballot, winner: str | None, radius: int) -> str:

@@ -27,7 +27,7 @@ def claim(
     """The claim in one sentence, at the largest budget that holds."""
     said = f"the answer {answer!r}" if answer is not None else "the abstention"
     if radius == 0:
-        return f"Nothing is guaranteed about {said}: one hostile source could change it."
+        return f"Nothing is guaranteed about {said}."
     sources = "1 source" if radius == 1 else f"{radius} sources"
     failed = len(passages.failed_sources)
     counting = f" (counting the {failed} that failed)" if failed else ""

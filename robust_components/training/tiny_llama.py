@@ -26,14 +26,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from robust_components.models.token_prompt import Example, PromptTemplate
 from robust_components.training.tiny_facts import UNKNOWN, Turn, held_out_questions, turn
 
-SPECIAL = ("<s>", "</s>", "[INST]", "[/INST]", "<|im_start|>", "<|im_end|>")
+SPECIAL = ("<s>", "</s>", "[INST]", "[/INST]", "<|im_start|>")
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
     "[INST] {{ message['content'] }}[/INST]"
     "{% else %} {{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
 )
 VOCABULARY = 1024
-LENGTHS = (1, 1, 1, 2, 3, 5)
+LENGTHS = (1, 1, 2, 4, 6)
 """Turns a conversation has: one question, or one after worked examples."""
 
 CARD = """\
@@ -74,7 +74,7 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     )
     rng = random.Random(seed)
     tokenizer.train_from_iterator((conversation(rng)[0] for _ in range(8000)), trainer)
-    wrapped = PreTrainedTokenizerFast(
+    wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", model_max_length=2048
     )
     wrapped.chat_template = CHAT_TEMPLATE
@@ -139,13 +139,13 @@ def batches(tokenizer: Any, rng: random.Random, tokens: int) -> Iterator[tuple[A
             yield ids, labels
 
 
-def loss_of(model: Any, ids: Any, labels: Any, everything: float) -> Any:
-    """Cross-entropy of the answers, plus a share of that of all tokens."""
+def losses(model: Any, ids: Any, labels: Any) -> tuple[Any, Any]:
+    """Cross-entropies of the answers and of all tokens."""
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1].flatten(0, 1)
     answers, following = labels[:, 1:].flatten(), ids[:, 1:].flatten()
     each = torch.nn.functional.cross_entropy(logits, following, reduction="none")
     wanted, real = answers != -100, following != 0
-    return each[wanted].mean() + everything * each[real].mean()
+    return each[wanted].mean(), each[real].mean()
 
 
 @torch.no_grad()
@@ -209,27 +209,32 @@ def train(arguments: argparse.Namespace) -> None:
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
     tokenizer = train_tokenizer(arguments.seed)
-    model = new_model(tokenizer, arguments.layers, arguments.width)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=arguments.lr, betas=(0.9, 0.98), weight_decay=0.05
-    )
+    model: Any = new_model(tokenizer, arguments.layers, arguments.width)
+    layers = [p for p in model.model.layers.parameters() if p.dim() == 2]
+    others = [p for p in model.parameters() if not any(p is layer for layer in layers)]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.Muon(layers, lr=arguments.lr, weight_decay=0.01),
+        torch.optim.AdamW(others, lr=arguments.lr / 4, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
     steps, warm, started = arguments.steps, 100, time.process_time()
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda s: min((s + 1) / warm, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * s / steps))),
-    )
+
+    def share(step: int) -> float:
+        return min((step + 1) / warm, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+    schedules = [torch.optim.lr_scheduler.LambdaLR(each, share) for each in optimizers]
     data = batches(tokenizer, random.Random(arguments.seed + 1), arguments.tokens)
     model.train()
     shown = 0.0
     for step in range(1, steps + 1):
         ids, labels = next(data)
-        loss = loss_of(model, ids, labels, arguments.everything)
-        loss.backward()
+        of_answers, of_all = losses(model, ids, labels)
+        (of_answers + arguments.everything * of_all).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
-        shown += loss.item()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+        model.zero_grad(set_to_none=True)
+        shown += of_answers.item()
         if step % 100 == 0:
             seconds = time.process_time() - started
             print(f"step {step} loss {shown / 100:.3f} {seconds:.0f} CPU s", flush=True)
@@ -265,10 +270,10 @@ def main() -> None:
     parser.add_argument("--output", required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=3000)
-    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--lr", type=float, default=2e-2)
     parser.add_argument("--everything", type=float, default=0.1)
     parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)

@@ -18,6 +18,9 @@ from robust_components.verification.passages import MAX_PASSAGES, RankedList
 from robust_components.verification.reading import UnverifiableError, entry, listing, shown
 
 MAX_TEXT = 100_000
+DASHES = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212")
+SUPERSCRIPTS = frozenset("\u00b2\u00b3\u00b9" + "".join(map(chr, range(0x2070, 0x207A))))
+FRACTIONS = frozenset("\u00bc\u00bd\u00be" + "".join(map(chr, range(0x2150, 0x215F))))
 _QUOTED = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
 
 
@@ -62,7 +65,7 @@ def _sentence(certificate: Mapping[str, Any], listed: RankedList) -> tuple[str, 
     """The claim before and after the answer, and whether the answer opens it."""
     radius, failed = certificate["radius"], len(listed.failed)
     if radius == 0:
-        return "Nothing is guaranteed about ", ": one hostile source could change it.", False
+        return "Nothing is guaranteed about ", ".", False
     counting = f" (counting the {failed} that failed)" if failed else ""
     if certificate["statement"] == "observed":
         verb = "is" if radius == 1 else "are"
@@ -93,28 +96,54 @@ def unquoted(text: str) -> str | None:
 
 
 def normal_form(text: str) -> str:
-    """Case folded, NFKC, no punctuation outside numbers, no leading article, single spaces.
+    """Case folded, NFKC, no punctuation outside numbers, no leading articles, single spaces.
 
-    Inside a number are: a mark between two digits, a percent sign after one, and a minus sign or
-    a point that opens a number; a comma before exactly three digits is left out. Text of
-    punctuation alone stays.
+    All dashes are hyphens. Exponents follow a caret, fractions a space. A comma before exactly
+    three digits is left out; spaces before a percent sign and after a leading minus close up. Kept
+    are "%", per mille, primes and "#"; a mark between two digits; a minus sign or a point that
+    opens a number; a hyphen that ends a word. Text of punctuation alone stays.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2212", "-")
-    padded = f" {_without_thousands_commas(folded)} "
+    spaced = "".join(
+        f"^{c}" if c in SUPERSCRIPTS else f" {c}" if c in FRACTIONS else c for c in text
+    )
+    folded = unicodedata.normalize("NFKC", spaced).casefold()
+    folded = "".join("-" if c in DASHES else c for c in folded)
+    folded = _with_closed_spaces(_without_thousands_commas(folded))
+    padded = f" {folded} "
     kept = []
     for before, mark, after in zip(padded, padded[1:], padded[2:], strict=False):
-        if mark == "%":
-            keep = before.isdigit()
-        elif unicodedata.category(mark).startswith("P"):
+        if (
+            not unicodedata.category(mark).startswith("P")
+            or mark in "%\u2030\u2032#"
+            or (mark == "-" and before.isalnum() and not after.isalnum())
+        ):
+            keep = True
+        else:
             opens_number = mark in "-." and not before.isalpha()
             keep = after.isdigit() and (before.isdigit() or opens_number)
-        else:
-            keep = True
         kept.append(mark if keep else "" if mark in "'\u2019" else " ")
     words = "".join(kept).split()
-    if len(words) > 1 and words[0] in ("a", "an", "the"):
+    while len(words) > 1 and words[0] in ("a", "an", "the"):
         del words[0]
     return " ".join(words) or " ".join(padded.split())
+
+
+def _with_closed_spaces(text: str) -> str:
+    """No white space before a percent sign, nor between a minus that opens a word and a digit."""
+    joined: list[str] = []
+    for character in text:
+        if character in "%\u2030":
+            while joined and joined[-1].isspace():
+                joined.pop()
+        elif character.isdecimal():
+            end = len(joined)
+            while end and joined[end - 1].isspace():
+                end -= 1
+            opens_word = end == 1 or (joined[end - 2 : end - 1] and joined[end - 2].isspace())
+            if end < len(joined) and joined[end - 1 : end] == ["-"] and opens_word:
+                del joined[end:]
+        joined.append(character)
+    return "".join(joined)
 
 
 def _without_thousands_commas(text: str) -> str:

@@ -53,10 +53,6 @@ def test_different_answers(one, other):
     assert normalise_answer(one) != normalise_answer(other)
 
 
-MERGED = "counted as the same answer, and the form shown is that of the best-ranked supporter"
-
-
-@pytest.mark.xfail(strict=True, reason=MERGED)
 @pytest.mark.parametrize(
     "one, other",
     [
@@ -71,11 +67,10 @@ MERGED = "counted as the same answer, and the form shown is that of the best-ran
         ("5′", "5″"),
     ],
 )
-def test_different_answers_that_are_merged(one, other):
+def test_marks_that_change_the_answer(one, other):
     assert normalise_answer(one) != normalise_answer(other)
 
 
-@pytest.mark.xfail(strict=True, reason=MERGED)
 def test_a_hostile_source_cannot_turn_the_sign_of_a_certified_answer():
     """Four sources say 5. The best-ranked one is then rewritten to say minus five."""
     generator = RobustRAGGenerator(KeywordReader(lambda query, text: text))
@@ -98,10 +93,6 @@ def test_case_spaces_and_a_final_full_stop_do_not_matter(text):
     assert normalise_answer(text + ".") == normalise_answer(text)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="one article is dropped a time, and the reached answers behind tau are normalised twice",
-)
 def test_normalising_twice_changes_nothing():
     once = normalise_answer("The A-Team")
     assert normalise_answer(once) == once

@@ -427,11 +427,6 @@ def test_observed_certificates_against_two_sources(seed):
 # ------------------------------------------------------------------- what the claims leave out
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a passage without source is named after its rank, and an id of that form merges a "
-    "hostile passage with it: the clean source is silenced",
-)
 def test_id_that_reads_like_the_name_of_an_unnamed_passage():
     clean = ["passage: keywords w", "passage: keywords w", "passage: keywords x"]
     after = [Passage("passage: keywords y", id="passage 2"), *clean]
@@ -440,11 +435,6 @@ def test_id_that_reads_like_the_name_of_an_unnamed_passage():
     assert radius < 1 or robust.run("q", after).answer == robust.run("q", clean).answer
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the scenarios admit new sources only, and no assumption of an injection certificate "
-    "says so; a listed source that adds a passage shares fewer keywords, or none",
-)
 def test_injection_by_a_source_already_in_the_list():
     clean = [Passage("passage: keywords w", "s0"), Passage("passage: keywords w", "s1")]
     clean.append(Passage("passage: keywords y", "s2"))
@@ -454,7 +444,7 @@ def test_injection_by_a_source_already_in_the_list():
     assert (
         certificate.radius < 1
         or robust.run("q", after).answer == robust.run("q", clean).answer
-        or any("not otherwise in the list" in one for one in certificate.assumptions)
+        or any("sources not in the clean list" in one for one in certificate.assumptions)
     )
 
 

@@ -246,14 +246,6 @@ def test_injection_by_sources_already_in_the_list_is_no_stronger():
             assert radius < 1 or reached(worlds) == {answer(entries)}, entries
 
 
-UNCOVERED = pytest.mark.xfail(
-    strict=True,
-    reason="rivals are taken from the votes of the whole list, so an answer that only ejection "
-    "uncovers (of a source that contradicted itself before) is overlooked",
-)
-
-
-@UNCOVERED
 def test_ejection_uncovers_a_rival():
     """``s0`` says a and b, so it has no vote; ejecting its last passage gives a vote to ``a``."""
     clean = (("s0", "a"), ("s1", "b"), ("s2", "b"), ("s0", "b"))
@@ -269,11 +261,11 @@ def test_ejection_uncovers_a_rival():
         (3, 3, 2, 2),
         (3, 4, 2, 2),
         pytest.param(3, 5, 2, 2, marks=pytest.mark.slow),
-        pytest.param(4, 4, 1, 1, marks=UNCOVERED),
-        pytest.param(4, 4, 1, 2, marks=UNCOVERED),
-        pytest.param(4, 5, 1, 2, marks=UNCOVERED),
+        (4, 4, 1, 1),
+        (4, 4, 1, 2),
+        (4, 5, 1, 2),
         (4, 6, 1, 2),
-        pytest.param(5, 5, 1, 1, marks=[pytest.mark.slow, UNCOVERED]),
+        pytest.param(5, 5, 1, 1, marks=pytest.mark.slow),
     ],
 )
 def test_injection_with_several_passages_a_source(size, top_k, budget, passages_per_source):
@@ -358,11 +350,6 @@ def test_tau_is_the_smallest_gold_hit_over_reached_answers(budget, gold):
             assert found == expected, (entries, threat)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="no scenario is listed when more rows failed than the budget allows, so tau is that of "
-    "the clean answer although nothing is certified",
-)
 @pytest.mark.parametrize("threat", [PassageInjection(1), PassageModification(1)])
 def test_tau_when_more_rows_failed_than_the_budget(threat):
     """One rewritten row of three, two of which fail anyway, decides alone: tau must be 0."""
@@ -463,33 +450,30 @@ def test_observed_certificates_with_several_passages_a_source():
                 assert radius < 1 or found == answer(clean), (clean, after)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a hostile source may have held more slots in the clean list than it shows now; a clean "
-    "passage took the slot it gave up, so two of the three passages differ",
-)
 def test_hostile_source_that_gave_up_a_slot():
     """``s0`` rewrote one of its two passages, and the other so that it is not retrieved any more.
 
-    Every certificate on a list of one passage a source is open to this, unless it assumes that
-    each listed passage of a clean source was in the clean list too.
+    Certificates are open to this, so they have to state that they assume it does not happen.
     """
     clean = (("s0", "b"), ("s0", "b"), ("s1", "a"))
     after = (("s0", "a"), ("s1", "a"), ("clean in place of s0", "a"))
-    found, radius = observed(after, 3)
-    assert radius < 1 or found == answer(clean)
+    assert observed(after, 3) == ("a", 1)
+    assert answer(clean) == "b"
+    assert_missing_passages_are_excluded(after)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a source that wrote both its passages out of the list is none of 'these sources', and "
-    "two clean ones took its slots",
-)
 def test_hostile_source_that_left_the_list():
     clean = (("s0", "b"), ("s0", "b"), ("s1", "a"))
     after = (("s1", "a"), ("s2", "a"), ("s3", "a"))
-    found, radius = observed(after, 3)
-    assert radius < 1 or found == answer(clean)
+    assert observed(after, 3) == ("a", 1)
+    assert answer(clean) == "b"
+    assert_missing_passages_are_excluded(after)
+
+
+def assert_missing_passages_are_excluded(entries):
+    passages = [Passage(response, source) for source, response in entries]
+    certificate = generator(3).run("q", passages).certificate
+    assert any("no more passages of the clean list" in one for one in certificate.assumptions)
 
 
 # ------------------------------------------------------------------------- forged document ids
