@@ -6,7 +6,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-NORMALISER = "case folded, NFKC, no punctuation outside numbers, no leading article"
+NORMALISER = (
+    "case folded, NFKC, one kind of dash, no leading articles, no thousands commas, no punctuation "
+    "but signs, percent, primes, # and marks inside numbers"
+)
 
 _DASHES = re.compile(r"[\u2010-\u2015\u2212]")
 _SUPERSCRIPTS = re.compile(r"[\u00b2\u00b3\u00b9\u2070-\u2079]")

@@ -6,11 +6,10 @@ import functools
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from robust_components.models.extractive_reader import ExtractiveReader
-    from robust_components.models.protocols import TokenModel
 
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MANY_PASSAGES = 0.9
@@ -32,25 +31,6 @@ def base_path() -> str:
 def base_fingerprint() -> str:
     """SHA-256 of the base weights file."""
     return hashlib.sha256((Path(base_path()) / "model.safetensors").read_bytes()).hexdigest()
-
-
-def load_token_model(path_or_id: str | Path, **options: Any) -> TokenModel:
-    """A model for secure decoding: a GGUF file, or a Hugging Face folder or id.
-
-    Args:
-        path_or_id: a path ending in ``.gguf`` is read by llama.cpp, anything else by transformers.
-        options: for ``LlamaCppTokenModel`` or ``TransformersTokenModel.from_pretrained``.
-
-    Raises:
-        ImportError: the extra ``llama-cpp`` or ``transformers`` is not installed.
-    """
-    if str(path_or_id).endswith(".gguf"):
-        from robust_components.models.llama_cpp import LlamaCppTokenModel
-
-        return LlamaCppTokenModel(path_or_id, **options)
-    from robust_components.models.transformers_tokens import TransformersTokenModel
-
-    return TransformersTokenModel.from_pretrained(str(path_or_id), **options)
 
 
 def load_reader(

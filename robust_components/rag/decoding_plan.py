@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from robust_components.answers import contains_gold, normalise_answer
-from robust_components.rag.certify_decoding import largest_budget, reachable_answers
+from robust_components.rag.certify_decoding import reachable_answers
 from robust_components.rag.certify_decoding_path import PathCertifier, Threat, certify_path
 from robust_components.rag.decoding import Decoding, IsolatedSources, answer_text, stream
 from robust_components.rag.decoding_step import SCALE, DecodingSettings, StepTable
@@ -70,16 +70,6 @@ class DecodingAggregator:
         path = certify_path(sources, decoding, threat=threat)
         evidence = {**path.evidence, "gamma": settings.gamma, "answer": _answer(decoding)}
         radius, reason = path.radius, path.reason
-        if statement == "pre_attack" and settings.exact_eta > 0:
-            radius, searches = largest_budget(
-                sources,
-                decoding,
-                threat=threat,
-                max_branches=self.max_branches,
-                normalise=normalise_answer,
-            )
-            evidence["searches"] = [search.evidence for search in searches]
-            reason = next((s.reason for s in reversed(searches) if s.reason), reason)
         if gold is not None:
             evidence["gold"] = list(gold)
             evidence["tau"] = self._tau(sources, decoding, threat, gold)

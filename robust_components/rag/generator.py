@@ -294,6 +294,9 @@ class RobustRAGGenerator:
             session = yield OpenRequest(query, tuple(results[i].text for i in used))
             readings = _session_readings(session, used)
             session = None if isinstance(session, Exception) else session
+            if session is not None:
+                blank = [at for at, i in enumerate(used) if i not in written]
+                session.abstention[blank] = 1.0
         elif written:
             answers = yield ReadRequest(query, tuple(results[i].text for i in written))
             readings.update(zip(written, answers, strict=True))

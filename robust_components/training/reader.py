@@ -9,7 +9,7 @@ The shipped adapter took two stages (the model card names the figures):
         --interpolate 0.35
 
 The loss is the negative log-probability of the set of gold spans (every occurrence of every gold
-answer) under one softmax over spans and "no answer". Three articles of the training file are held
+answer) under one softmax over spans and "no answer". Two articles of the training file are held
 out to watch progress and to choose the abstention threshold; the dev file is read once, at the end.
 """
 

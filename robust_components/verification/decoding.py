@@ -8,10 +8,6 @@ Evidence: ``scale`` (units in a probability of 1), ``eta`` (decimal text), ``mar
 With eta = p/q a token stays in a scenario with voters B and e arbitrary sources if every duel's
 ``sum over B of (q*v - s*p*scale) - e*(q + s*p)*scale`` exceeds q*margin (rule "wins", s = 1), or
 is at least q*margin (rule "holds", s = -1).
-
-Certificates that go beyond the steps rest on a search of all reachable tokens (``searches``). It
-needs the model and is not repeated here: only that it was complete, found one answer and covers
-each budget is checked.
 """
 
 from __future__ import annotations
@@ -63,8 +59,6 @@ def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
                 "follows from its duels."
             )
     radius = min(radii, default=0)
-    if "searches" in evidence and answer is not None:
-        radius = _searched(evidence["searches"], radius, answer, len(listed.failed))
     yield from common_problems(certificate, listed, answer, radius)
 
 
@@ -219,15 +213,3 @@ def _left_after_removal(
             hostile[-1],
         ]
     return least
-
-
-def _searched(searches: Any, radius: int, answer: str, failed: int) -> int:
-    """The radius that complete searches with one answer extend ``radius`` to."""
-    for search in listing(searches, "evidence['searches']", MAX_PASSAGES):
-        if not isinstance(search, dict) or not isinstance(search.get("answers"), list):
-            raise UnverifiableError("A search must name the answers it found.")
-        budget = whole(search.get("budget"), "a search's budget", 1)
-        one = len(search["answers"]) == 1 and search.get("complete") is True
-        if one and budget == max(radius + 1, failed, 1):
-            radius = budget
-    return radius

@@ -38,11 +38,6 @@ embedded = pytest.mark.skipif(
     not READER.is_dir() or importlib.util.find_spec("peft") is None,
     reason="needs the embedded reader's weights and the extra 'transformers'",
 )
-loadable = pytest.mark.skipif(
-    not hasattr(robust_components.models, "load_token_model")
-    or importlib.util.find_spec("transformers") is None,
-    reason="needs load_token_model and the extra 'transformers'",
-)
 
 
 def capital() -> TableTokenModel:
@@ -237,29 +232,3 @@ async def test_the_embedded_reader_streams_in_a_pipeline(plays):
 
     await pipeline.run_async({"rag": {**given, "streaming_callback": callback}, **shared})
     assert [chunk.content for chunk in awaited] == [chunk.content for chunk in chunks]
-
-
-@loadable
-def test_a_token_model_loads_at_warm_up():
-    component = RobustRAGGenerator(aggregation="decoding", token_model="./nowhere/model.gguf")
-    with pytest.raises((OSError, ValueError, ImportError)):
-        component.warm_up()
-
-
-@loadable
-async def test_a_hugging_face_folder_is_a_token_model(documents, tmp_path):
-    pytest.importorskip("tokenizers")
-    from robust_components.training.tiny_llama import new_model, train_tokenizer
-
-    tokenizer = train_tokenizer(0)
-    tokenizer.save_pretrained(tmp_path)
-    new_model(tokenizer, 1, 64).save_pretrained(tmp_path)
-    component = RobustRAGGenerator(
-        aggregation="decoding", token_model=str(tmp_path), max_tokens=4, eta="0.1"
-    )
-    chunks: list[StreamingChunk] = []
-    result = component.run(QUERY, documents, streaming_callback=chunks.append)
-    assert "".join(chunk.content for chunk in chunks) == result["replies"][0].text
-    assert result["certificate"]["parameters"]["eta"] == "0.1"
-    awaited = await component.run_async(QUERY, documents)
-    assert awaited["replies"][0].text == result["replies"][0].text

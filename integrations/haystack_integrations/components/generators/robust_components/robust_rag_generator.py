@@ -29,9 +29,7 @@ from haystack_integrations.components.generators.robust_components.documents imp
     to_passages,
 )
 from haystack_integrations.components.generators.robust_components.settings import (
-    check_token_model,
     decimal,
-    load,
 )
 from haystack_integrations.components.generators.robust_components.streaming import (
     answer,
@@ -96,8 +94,6 @@ class RobustRAGGenerator:
         retries: int = 1,
         isolated_prompt: str = ISOLATED_PROMPT,
         keyword_prompt: str = KEYWORD_PROMPT,
-        token_model: str | None = None,
-        token_model_kwargs: dict[str, Any] | None = None,
         streaming_callback: StreamingCallbackT | None = None,
     ) -> None:
         """
@@ -130,15 +126,11 @@ class RobustRAGGenerator:
             counts as hostile.
         :param isolated_prompt: template with `{passage}` and `{query}`, for a chat generator.
         :param keyword_prompt: template with `{keywords}` and `{query}`, for a chat generator.
-        :param token_model: a Hugging Face id or folder, or a path that ends in `.gguf`: the model
-            for decoding, in place of the embedded reader; loaded at warm-up.
-        :param token_model_kwargs: for `robust_components.models.load_token_model`.
         :param streaming_callback: called with certified tokens and the final answer; see `run`.
         :raises ValueError: a value is outside its range, or the chat generator streams.
         :raises TypeError: a value is of the wrong type; decoding was asked of a chat generator.
         """
         checked_source_key(source_key)
-        check_token_model(token_model, token_model_kwargs, chat_generator, aggregation)
         model: Any = chat_generator  # decoding takes none, and says so
         if chat_generator is not None and aggregation != "decoding":
             model = prompt_reader(
@@ -189,8 +181,6 @@ class RobustRAGGenerator:
         self.retries = int(retries)
         self.isolated_prompt = isolated_prompt
         self.keyword_prompt = keyword_prompt
-        self.token_model = token_model
-        self.token_model_kwargs = token_model_kwargs
         self.streaming_callback = streaming_callback
 
     def to_dict(self) -> dict[str, Any]:
@@ -212,15 +202,15 @@ class RobustRAGGenerator:
         return default_from_dict(cls, {**data, "init_parameters": parameters})
 
     def warm_up(self) -> None:
-        """Warms up the chat generator; loads token model or reader, and keyword extractor."""
+        """Warms up the chat generator; loads the reader and the keyword extractor."""
         if hasattr(self.chat_generator, "warm_up"):
             self.chat_generator.warm_up()
-        load(self._core, self.token_model, self.token_model_kwargs)
+        self._core.load()
 
     async def warm_up_async(self) -> None:
         """Warms up the chat generator on the serving event loop; the rest loads in a thread."""
         await warm_up_async(self.chat_generator)
-        await asyncio.to_thread(load, self._core, self.token_model, self.token_model_kwargs)
+        await asyncio.to_thread(self._core.load)
 
     def close(self) -> None:
         """Releases the chat generator's resources."""
