@@ -36,6 +36,8 @@ def _keep(text: str, position: int) -> bool:
         return True
     if mark == "-" and before.isalnum() and not after.isalnum():
         return True
+    if mark == "-" and not before.isalnum() and after and unicodedata.category(after)[0] in "LNS":
+        return True
     if not after.isdigit():
         return False
     return before.isdigit() or (mark in "-." and not before.isalpha())

@@ -109,6 +109,11 @@ class ExtractiveReader:
             merged = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
         network = SpanNetwork(merged.float(), width, settings["max_answer_tokens"])
         head = {key: value.float() for key, value in load_file(parts[2]).items()}
+        if head.keys() != network.head_state().keys():
+            raise ValueError(
+                f"{parts[2]} must hold {sorted(network.head_state())}, got {sorted(head)}; "
+                "train the adapter again"
+            )
         network.load_state_dict(head, strict=False)
         digest = hashlib.sha256(settings["base_fingerprint"].encode())
         for part in parts[1:]:

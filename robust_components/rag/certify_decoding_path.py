@@ -150,7 +150,7 @@ class PathCertifier:
 
     def _radius(self, duels: Integers, rule: str) -> int:
         radius, budget = 0, self._first_budget
-        while self._withstands(duels, rule, budget):
+        while budget <= len(self.passages.slots) + 1 and self._withstands(duels, rule, budget):
             radius, budget = budget, budget + 1
         return radius
 

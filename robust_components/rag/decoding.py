@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robust_components.models.protocols import TokenSession
 from robust_components.rag.decoding_step import (
@@ -124,9 +125,28 @@ class IsolatedSources:
             self._tables[prefix] = self._read(prefix)
         return self._tables[prefix]
 
+    def _distributions(self, prefix: tuple[int, ...], rows: Sequence[int]) -> NDArray[np.float64]:
+        """All rows at once; if that raises, one by one, so that one row fails alone."""
+        try:
+            every = self.session.next_probabilities(prefix, rows)
+            return np.array(every, dtype=np.float64, order="C")
+        except Exception:  # a row that raises counts as hostile, if another one works
+            found: dict[int, NDArray[np.float64]] = {}
+            for row in rows:
+                try:
+                    one = self.session.next_probabilities(prefix, (row,))
+                    found[row] = np.array(one, dtype=np.float64)[0]
+                except Exception as why:
+                    self.failures[row] = f"{type(why).__name__}: {why}"[:200]
+            if not found:
+                raise
+            width = len(next(iter(found.values())))
+            nothing = np.zeros(width)
+            return np.array([found.get(row, nothing) for row in rows], order="C")
+
     def _read(self, prefix: tuple[int, ...]) -> StepTable:
         rows = self._responding
-        raw = np.array(self.session.next_probabilities(prefix, rows), dtype=np.float64, order="C")
+        raw = self._distributions(prefix, rows)
         self.model_rows += len(rows)
         if raw.ndim != 2 or len(raw) != len(rows) or raw.shape[1] < 1:
             raise ValueError(

@@ -14,7 +14,7 @@ from robust_components.models.protocols import Reading
 from robust_components.rag.accept import as_reader, as_token_model
 from robust_components.rag.aggregators import make_aggregator
 from robust_components.rag.outcome import Aggregator, Isolated, Outcome
-from robust_components.rag.passages import Passage, PassageResult, prepare
+from robust_components.rag.passages import Passage, PassageResult, encodable, prepare
 from robust_components.rag.plan import (
     OpenRequest,
     Plan,
@@ -291,14 +291,14 @@ class RobustRAGGenerator:
         readings = {i: Reading(None) for i in used}
         session = None
         if used and self.aggregator.reads_tokens:
-            session = yield OpenRequest(query, tuple(results[i].text for i in used))
+            session = yield OpenRequest(query, tuple(encodable(results[i].text) for i in used))
             readings = _session_readings(session, used)
             session = None if isinstance(session, Exception) else session
             if session is not None:
                 blank = [at for at, i in enumerate(used) if i not in written]
                 session.abstention[blank] = 1.0
         elif written:
-            answers = yield ReadRequest(query, tuple(results[i].text for i in written))
+            answers = yield ReadRequest(query, tuple(encodable(results[i].text) for i in written))
             readings.update(zip(written, answers, strict=True))
         for i, reading in readings.items():
             results[i] = results[i].with_reading(reading)

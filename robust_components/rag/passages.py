@@ -21,7 +21,7 @@ class Passage:
         text: what the model reads.
         source: who wrote it; passages with one source count as one attacker unit. ``None`` makes
             the passage a source of its own.
-        id: identity of the document; an exact repetition of it is left out.
+        id: identity of the document, which names its source where ``source`` does not.
     """
 
     text: str
@@ -43,7 +43,7 @@ class PassageResult:
         probability: the model's own probability for ``answer``, if it has one.
         failure: why the row counts as hostile, or ``None``.
         truncated: the passage was cut to the model's limit.
-        unused: why the passage was not read (duplicate, beyond ``top_k``), or ``None``.
+        unused: why the passage was not read (beyond ``top_k``), or ``None``.
     """
 
     text: str
@@ -107,11 +107,16 @@ def _host(url: str) -> str:
     return (host or UNREADABLE_HOST).rstrip(".").lower()
 
 
+def encodable(text: str) -> str:
+    """The text with a question mark for each lone surrogate, which tokenizers refuse."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def prepare(passages: Sequence[str | Passage], top_k: int | None) -> list[PassageResult]:
     """Give every passage a source, and mark those that will not be read.
 
-    Exact repetitions (id, source and text), and passages beyond ``top_k``, are kept in the result
-    with ``unused`` saying why.
+    Passages beyond ``top_k`` are kept in the result with ``unused`` saying so. Repetitions are read
+    like any other passage: they hold slots of the list, and their source has one vote.
 
     Raises:
         TypeError: ``passages`` is a string, or a passage is no text.
@@ -122,18 +127,13 @@ def prepare(passages: Sequence[str | Passage], top_k: int | None) -> list[Passag
             f"{type(passages).__name__}; put it in a list"
         )
     results: list[PassageResult] = []
-    seen: set[tuple[str, str, str]] = set()
     used = 0
     for passage, source in _with_sources([_as_passage(*pair) for pair in enumerate(passages)]):
         unused = None
-        identity = (passage.id or "", source, passage.text)
-        if passage.id is not None and identity in seen:
-            unused = f"duplicate of document {passage.id!r}"
-        elif top_k is not None and used >= top_k:
+        if top_k is not None and used >= top_k:
             unused = f"beyond top_k={top_k}"
         else:
             used += 1
-        seen.add(identity)
         results.append(PassageResult(text=passage.text, source=source, unused=unused))
     return results
 

@@ -77,6 +77,8 @@ def _answer(request: Request, reader: Any) -> Any:
 
 
 async def _answer_async(request: Request, reader: Any) -> Any:
+    if isinstance(request, OpenRequest):
+        return await asyncio.to_thread(_answer, request, reader)
     rows: list[Any]
     try:
         if isinstance(request, ReadRequest) and hasattr(reader, "read_async"):

@@ -92,13 +92,14 @@ def injection_scenarios(
 ) -> Iterator[Scenario]:
     """All scenarios in which passages of up to ``budget`` new sources enter a clean list.
 
-    m injected passages push out the last ``max(0, length + m - top_k)``.
+    m injected passages push out the last ``max(0, length + m - top_k)``; no more than ``top_k``
+    find a place.
     """
     left = budget - len(passages.failed_sources)
     if left < 0:
         return
     failed = passages.failed_sources
-    for injected in range(left * passages_per_source + 1):
+    for injected in range(min(left * passages_per_source, passages.top_k) + 1):
         ejected = max(0, len(passages.sources) + injected - passages.top_k)
         remaining = range(max(0, len(passages.sources) - ejected))
         kept = tuple(i for i in remaining if passages.sources[i] not in failed)

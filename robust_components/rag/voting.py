@@ -21,6 +21,7 @@ from robust_components.rag.scenarios import (
 )
 from robust_components.threats import PassageInjection, PassageModification
 
+MAX_SCENARIOS = 20_000
 ANY_OTHER = "\x00any other answer"
 """Stands for an answer nobody gave yet; not a possible normalised answer."""
 
@@ -150,10 +151,14 @@ def reachable_answers(
     """Every answer some attack within ``budget`` leads to: R of the paper's Definition 1.
 
     ``ANY_OTHER`` stands for all answers nobody gave, ``None`` for abstention. Enumerates the
-    removal subsets.
+    removal subsets; where they are too many, any answer counts as reachable.
     """
     reached: set[str | None] = {ballot.winner()}
-    for scenario in scenarios(ballot.passages, threat, budget):
+    if withstands(ballot, threat, budget):
+        return frozenset(reached)
+    for count, scenario in enumerate(scenarios(ballot.passages, threat, budget)):
+        if count == MAX_SCENARIOS:
+            return frozenset({*reached, ANY_OTHER})
         reached.update(_reachable_in(ballot, scenario))
     return frozenset(reached)
 

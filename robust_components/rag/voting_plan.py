@@ -87,8 +87,8 @@ def _checked_choices(choices: Any) -> tuple[str, ...]:
     normalised = tuple(dict.fromkeys(map(normalise_answer, texts)))
     if len(texts) < len(listed) or len(normalised) < 2:
         raise ValueError(
-            f"choices must be a list of at least 2 different answers, got {choices!r}; "
-            "pass strings, or None for open answers"
+            f"choices must be at least 2 different answers, got {choices!r}; "
+            "pass strings in a list, or None for open answers"
         )
     silent = [text for text in texts if is_abstention(text)]
     if silent:

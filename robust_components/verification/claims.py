@@ -116,6 +116,7 @@ def normal_form(text: str) -> str:
             not unicodedata.category(mark).startswith("P")
             or mark in "%\u2030\u2032#"
             or (mark == "-" and before.isalnum() and not after.isalnum())
+            or (mark == "-" and not before.isalnum() and unicodedata.category(after)[0] in "LNS")
         ):
             keep = True
         else:

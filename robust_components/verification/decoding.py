@@ -36,6 +36,7 @@ from robust_components.verification.reading import (
 
 MAX_STEPS = 10_000
 MAX_UNITS = 2**60
+SCALE = 2**40
 RULES = {"wins": 1, "holds": -1}
 
 
@@ -120,7 +121,7 @@ class _Votes:
         if len(places) != len(voters):
             raise UnverifiableError("evidence['voters'] must not name a voter twice.")
         return cls(
-            whole(entry(evidence, "scale", "evidence"), "evidence['scale']", 1, MAX_UNITS),
+            whole(entry(evidence, "scale", "evidence"), "evidence['scale']", SCALE, SCALE),
             eta.numerator,
             eta.denominator,
             whole(entry(evidence, "margin", "evidence"), "evidence['margin']", 0, MAX_UNITS),
@@ -159,7 +160,7 @@ def _step_radius(
             raise UnverifiableError("A duel must have one number a voter.")
         work.spend(len(duel) * (len(listed.owners) + 1))
         values = [
-            whole(v, "a number of a duel", -MAX_UNITS, MAX_UNITS) * votes.denominator - shift
+            whole(v, "a number of a duel", -votes.scale, votes.scale) * votes.denominator - shift
             for v in duel
         ]
         if threat["kind"] == "passage_injection":

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from robust_components.models.chat import ChatCompleter
@@ -244,9 +245,6 @@ def test_a_megabyte_is_cut_and_flagged():
 def test_duplicate_documents_count_once():
     passages = [Passage("a", id="1"), Passage("a", id="1"), Passage("b", id="2")]
     result = make().run("q", passages)
-    assert [bool(passage.unused) for passage in result.passages] == [False, True, False]
-    assert "1" in result.passages[1].unused
-    assert result.passages[1].vote is None
     assert dict(result.certificate.evidence["votes"]) == {"a": 1, "b": 1}
 
 
@@ -311,6 +309,16 @@ def test_one_unusable_reading_uses_up_budget(one):
 def with_package():
     """The environment of a process that imports the package under test."""
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+@pytest.mark.xfail(strict=True, reason="only int and float are taken for numbers")
+def test_numbers_of_numpy_are_numbers():
+    """What a model written with numpy or torch hands over; refusing it makes every row hostile."""
+    model = read_each(lambda p: Reading(p, probability=np.float32(0.5), tokens=np.int64(7)))
+    result = make(model).run("q", ["a", "a", "a"])
+    assert result.certificate.radius == 1
+    assert result.certificate.cost["tokens"] == 21
+    assert result.to_dict()
 
 
 def fails(*arguments):

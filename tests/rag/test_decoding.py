@@ -285,3 +285,36 @@ def test_session_and_list_must_match():
     flat = Session(lambda prefix: A, [0.0])
     with pytest.raises(ValueError, match=r"must return shape \(1, vocabulary\)"):
         decode(from_session(flat))
+
+
+def test_a_row_that_raises_counts_as_hostile_and_takes_no_other_along():
+    from robust_components import RobustRAGGenerator
+    from robust_components.models.testing import TableTokenModel, TableTokenSession
+
+    class Fragile(TableTokenModel):
+        def open(self, query, passages):
+            return FragileSession(self, list(passages))
+
+    class FragileSession(TableTokenSession):
+        def next_probabilities(self, prefix, rows):
+            if any(self._passages[row] == "bad" for row in rows):
+                raise RuntimeError("boom")
+            return super().next_probabilities(prefix, rows)
+
+    model = Fragile({("p", ()): {"a": 1.0}})
+    result = RobustRAGGenerator(model, "decoding").run("q", ["bad", "p", "p", "p", "p"])
+    assert result.answer == "a"
+    assert result.passages[0].failure == "RuntimeError: boom"
+    assert result.certificate.radius == 2
+    assert "counting the 1 that failed" in result.certificate.claim
+    assert result.certificate.verify()
+
+
+def test_blank_passages_abstain_and_lone_surrogates_are_replaced():
+    from robust_components import RobustRAGGenerator
+    from robust_components.models.testing import TableTokenModel
+
+    model = TableTokenModel({("a ?", ()): {"a": 1.0}})
+    result = RobustRAGGenerator(model, "decoding").run("q", ["", "  ", "a \ud800"])
+    assert result.answer == "a"
+    assert [passage.abstained for passage in result.passages] == [True, True, False]

@@ -71,6 +71,11 @@ def test_marks_that_change_the_answer(one, other):
     assert normalise_answer(one) != normalise_answer(other)
 
 
+@pytest.mark.xfail(strict=True, reason="a straight quote is dropped as an apostrophe or a quote")
+def test_feet_are_not_inches():
+    assert normalise_answer("5'") != normalise_answer('5"')
+
+
 def test_a_hostile_source_cannot_turn_the_sign_of_a_certified_answer():
     """Four sources say 5. The best-ranked one is then rewritten to say minus five."""
     generator = RobustRAGGenerator(KeywordReader(lambda query, text: text))

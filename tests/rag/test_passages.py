@@ -7,6 +7,7 @@ import pytest
 from robust_components.models.testing import KeywordReader
 from robust_components.rag.generator import RobustRAGGenerator
 from robust_components.rag.passages import Passage, source_of
+from robust_components.threats import PassageInjection
 
 
 def run(passages, **options):
@@ -52,11 +53,11 @@ def test_documents_without_source_count_by_id():
     assert votes([Passage("a", id="x"), Passage("a", source="x")]) == {"a": 1}
 
 
-def test_only_exact_repetitions_are_left_out():
+def test_repetitions_hold_slots_and_have_one_vote():
     same = Passage("a", "s0", "x")
-    result = run([same, same, Passage("b", "s0", "x"), Passage("a", "s1", "x")])
-    assert [bool(passage.unused) for passage in result.passages] == [False, True, False, False]
-    assert not any(passage.unused for passage in run(["a", "a"]).passages)
+    result = run([same, same, Passage("b", "s1", "x")])
+    assert not any(passage.unused for passage in result.passages)
+    assert result.certificate.evidence["votes"] == {"a": 1, "b": 1}
 
 
 def test_passages_beyond_top_k_are_listed_but_not_read():
@@ -67,10 +68,12 @@ def test_passages_beyond_top_k_are_listed_but_not_read():
     assert result.passages[2].answer is None
 
 
-def test_a_repetition_takes_no_place_in_the_list():
-    same = Passage("a", "s0", "x")
-    result = run([same, same, Passage("a", "s1", "y")], top_k=2)
-    assert [bool(passage.unused) for passage in result.passages] == [False, True, False]
+def test_slots_of_a_repetition_can_go_to_other_sources():
+    same = Passage("x A", "s1", "1")
+    generator = RobustRAGGenerator(KeywordReader(lambda query, text: text.split()[-1]), top_k=3)
+    clean = [same, same, Passage("y A", "s2", "2")]
+    assert generator.certify("q", clean, PassageInjection(1)).radius == 0
+    assert generator.run("q", [Passage("evil B", "e", "9"), same, same]).answer == "B"
 
 
 def test_passages_given_are_left_as_they_are():

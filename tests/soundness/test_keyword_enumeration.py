@@ -462,3 +462,41 @@ def test_newcomer_from_a_listed_source_is_excluded_by_an_assumption():
     assert (found.answer, found.certificate.radius) == ("yes", 1)
     assert robust.run("q", as_passages(clean)).abstained
     assert any("not otherwise in the list" in one for one in found.certificate.assumptions)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="top_k=None takes the list as full, so nobody may join without somebody leaving; an "
+    "observed certificate does not say that it assumes this",
+)
+def test_hostile_source_that_left_a_list_nobody_said_is_full():
+    """Two sources say x, two say y; the missing one said both, and its slot stays empty."""
+
+    def not_both(kept, salt=0):
+        return "no" if {"x", "y"} <= kept else "yes"
+
+    after = [("s0", "wx"), ("s1", "wx"), ("s2", "wy"), ("s3", "wy")]
+    after = [(source, frozenset(words)) for source, words in after]
+    clean = [*after, ("s4", frozenset("wxy"))]
+    found = generator(not_both, 0, "1", 3, None).run("q", as_passages(after))
+    assert generator(not_both, 0, "1", 3, None).run("q", as_passages(clean)).answer == "no"
+    assert (
+        found.answer == "no"
+        or found.certificate.radius < 1
+        or any("cuts" in one or "full" in one for one in found.certificate.assumptions)
+    )
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="the scenarios are cut at MAX_SCENARIOS before equal ones are merged, so the cut goes "
+    "unnoticed and the ones behind it are never looked at",
+)
+def test_scenarios_cut_short_are_not_certified():
+    """A list of three cut at 30,000; one source may place enough passages to push all out."""
+    clean = [(f"s{i}", frozenset("w")) for i in range(3)]
+    robust = generator(by_w, 0, "1", 2, 30_000)
+    threat = PassageInjection(1, passages_per_source=30_000)
+    flood = [Passage("passage: keywords evil", "hostile")] * 30_000
+    assert robust.run("q", [*flood, *as_passages(clean)]).answer == "no"
+    assert robust.certify("q", as_passages(clean), threat).radius == 0

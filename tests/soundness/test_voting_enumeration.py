@@ -470,6 +470,22 @@ def test_hostile_source_that_left_the_list():
     assert_missing_passages_are_excluded(after)
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="the claim counts hostile sources among 'these'; a missing one uses up budget as well, "
+    "and neither claim nor assumptions say so",
+)
+def test_hostile_source_that_left_the_list_beside_one_in_it():
+    """One of the three is hostile, and another hostile one is missing: radius 1 is not enough."""
+    clean = (("s0", "b"), ("s1", "b"), ("s2", "a"))
+    after = (("s1", "a"), ("s2", "a"), ("clean in place of s0", "a"))
+    assert observed(after, 3) == ("a", 1)
+    assert answer(clean) == "b"
+    passages = [Passage(response, source) for source, response in after]
+    said = generator(3).run("q", passages).certificate.assumptions
+    assert any("missing" in sentence and "count" in sentence for sentence in said)
+
+
 def assert_missing_passages_are_excluded(entries):
     passages = [Passage(response, source) for source, response in entries]
     certificate = generator(3).run("q", passages).certificate
