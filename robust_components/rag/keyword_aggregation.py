@@ -111,8 +111,9 @@ def reachable_keyword_sets(
     optional_words: set[str] = set()
     families: dict[tuple[KeywordSet, KeywordSet], None] = {}
     listed = scenarios(responses.passages, threat, budget)
-    possible = list(dict.fromkeys(itertools.islice(listed, MAX_SCENARIOS + 1)))
-    if len(possible) > MAX_SCENARIOS:
+    drawn = list(itertools.islice(listed, MAX_SCENARIOS + 1))
+    possible = dict.fromkeys(drawn)
+    if len(drawn) > MAX_SCENARIOS:
         return Reachable(
             reason=f"budget exceeded: more than {MAX_SCENARIOS} choices of {budget} hostile sources"
         )

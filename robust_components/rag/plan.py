@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from robust_components.answers import is_abstention
@@ -159,25 +160,32 @@ def failed_reading(error: BaseException) -> Reading:
     return Reading(None, failure=f"{type(error).__name__}: {error}"[:200])
 
 
-def sound_reading(reading: Any) -> Reading:
+def sound_reading(response: Any) -> Reading:
     """Turn everything that is no usable response into a failed reading, which counts as hostile."""
-    if not isinstance(reading, Reading):
-        return Reading(None, failure=f"the model returned {type(reading).__name__}, not a Reading")
-    if not isinstance(reading.tokens, int):
-        reading = replace(reading, tokens=0)
-    if reading.failure is not None:
-        return replace(reading, answer=None)
-    probability = reading.probability
-    if probability is not None:
-        number = isinstance(probability, (int, float))
-        if not number or not 0.0 <= probability <= 1.0 + 1e-6:
-            why = f"the model gave probability {probability!r}"[:200]
-            return replace(reading, answer=None, probability=None, failure=why)
-    if reading.answer is None:
-        return reading
-    if not isinstance(reading.answer, str):
-        kind = type(reading.answer).__name__
-        return replace(reading, answer=None, failure=f"the answer is {kind}, not text")
-    if not reading.answer.strip():
-        return replace(reading, answer=None, failure="the answer is empty")
-    return replace(reading, answer=None) if is_abstention(reading.answer) else reading
+    if not isinstance(response, Reading):
+        return Reading(None, failure=f"the model returned {type(response).__name__}, not a Reading")
+    tokens: Any = response.tokens
+    probability: Any = response.probability
+    answer: Any = response.answer
+    failure: Any = response.failure
+    if failure is None and not _is_probability(probability):
+        failure = f"the model gave probability {probability!r}"[:200]
+    if failure is None and answer is not None:
+        if not isinstance(answer, str):
+            failure = f"the answer is {type(answer).__name__}, not text"
+        elif not answer.strip():
+            failure = "the answer is empty"
+    usable = failure is None and answer is not None and not is_abstention(answer)
+    return replace(
+        response,
+        answer=answer if usable else None,
+        probability=float(probability) if usable and probability is not None else None,
+        failure=None if failure is None else str(failure),
+        tokens=int(tokens) if isinstance(tokens, Integral) else 0,
+    )
+
+
+def _is_probability(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, Real) and 0.0 <= float(value) <= 1.0 + 1e-6

@@ -11,7 +11,7 @@ ONE_PARTY = "Passages with one source id come from one party, and each hostile p
 POINTWISE = "The retriever scores each passage alone, so injected passages move no clean one."
 UNLISTED = (
     "A hostile source held no more passages of the clean list than it holds here, "
-    "or one if it is missing here."
+    "or one if it is missing here; a missing one counts towards the budget."
 )
 INJECTED = "Injected passages belong to sources not in the clean list."
 NEW_SOURCES = "A passage that takes a freed slot belongs to a source not otherwise in the list."
@@ -68,6 +68,8 @@ def assumptions(
             f"{count} source{'s' if count > 1 else ''} gave no usable response and "
             f"count{'s' if count == 1 else ''} as hostile within the budget."
         )
+    if not isinstance(threat, PassageInjection):
+        sentences.append(f"The retriever cuts its list at {passages.top_k} passages.")
     if statement == "observed":
         sentences.append(UNLISTED)
     if statement == "pre_attack":

@@ -311,7 +311,6 @@ def with_package():
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
-@pytest.mark.xfail(strict=True, reason="only int and float are taken for numbers")
 def test_numbers_of_numpy_are_numbers():
     """What a model written with numpy or torch hands over; refusing it makes every row hostile."""
     model = read_each(lambda p: Reading(p, probability=np.float32(0.5), tokens=np.int64(7)))

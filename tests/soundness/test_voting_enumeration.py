@@ -470,11 +470,6 @@ def test_hostile_source_that_left_the_list():
     assert_missing_passages_are_excluded(after)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the claim counts hostile sources among 'these'; a missing one uses up budget as well, "
-    "and neither claim nor assumptions say so",
-)
 def test_hostile_source_that_left_the_list_beside_one_in_it():
     """One of the three is hostile, and another hostile one is missing: radius 1 is not enough."""
     clean = (("s0", "b"), ("s1", "b"), ("s2", "a"))
