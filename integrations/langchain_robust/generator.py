@@ -70,6 +70,8 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
         alpha: keyword threshold as a share of responding sources, in (0, 1].
         beta: keyword threshold as a number of sources, at least 1.
         keyword_extractor: turns a response into keywords; spaCy when ``None``.
+        long_form: keyword: ask for phrases, count those of several words only, and write a long
+            answer from them.
         max_optional_keywords: more keywords within an attacker's reach than this: not certified.
         max_final_calls: more distinct keyword sets than this: not certified.
         choices: the closed set of answers voted on; ``None`` leaves it open.
@@ -89,8 +91,9 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
         timeout: seconds one call may take; ``None`` waits for ever.
         retries: further attempts after a failed call; a document whose last one fails counts as
             hostile.
-        isolated_prompt: template with ``{passage}`` and ``{query}``.
-        keyword_prompt: template with ``{keywords}`` and ``{query}``.
+        isolated_prompt: template with ``{passage}`` and ``{query}``; with ``long_form`` the default
+            gives way to one that asks for phrases.
+        keyword_prompt: template with ``{keywords}`` and ``{query}``, likewise.
         output: ``"message"`` or ``"dict"``.
 
     Raises:
@@ -104,6 +107,7 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
     alpha: float | str = 0.3
     beta: float | str = 3
     keyword_extractor: SkipValidation[KeywordExtractor | None] = None
+    long_form: bool = False
     max_optional_keywords: int = 12
     max_final_calls: int = 256
     choices: tuple[str, ...] | None = None
@@ -240,6 +244,7 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
             alpha=self.alpha,
             beta=self.beta,
             keyword_extractor=self.keyword_extractor,
+            long_form=self.long_form,
             max_optional_keywords=self.max_optional_keywords,
             max_final_calls=self.max_final_calls,
             choices=self.choices,
@@ -260,6 +265,7 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
             name=model_name(self.llm),
             isolated_prompt=self.isolated_prompt,
             keyword_prompt=self.keyword_prompt,
+            long_form=self.long_form,
         )
 
     def _completer(self, config: RunnableConfig) -> ChatCompleter:

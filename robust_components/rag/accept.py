@@ -8,8 +8,11 @@ from robust_components.models.protocols import PassageReader, TokenModel
 from robust_components.rag.prompting import PromptReader
 
 
-def as_reader(model: Any) -> PassageReader:
+def as_reader(model: Any, *, long_form: bool = False) -> PassageReader:
     """Accept a passage reader as it is, and prompt a text generator.
+
+    Args:
+        long_form: prompt it for phrases, and for a long answer from them.
 
     Raises:
         TypeError: the model offers neither ``read`` and ``combine`` nor ``generate``.
@@ -21,6 +24,7 @@ def as_reader(model: Any) -> PassageReader:
             model,
             name=getattr(model, "name", None),
             fingerprint=getattr(model, "fingerprint", "unknown"),
+            long_form=long_form,
         )
     raise TypeError(
         f"model must offer read() and combine(), or generate(prompts), got {type(model).__name__}; "

@@ -20,12 +20,16 @@ def make_aggregator(aggregation: str, **options: Any) -> Aggregator:
     """
     threshold = Threshold.from_decimals(options["alpha"], options["beta"])
     decoding = DecodingAggregator(**options["decoding"])
+    if options["long_form"] and aggregation != "keyword":
+        raise ValueError(
+            f"long_form=True goes with aggregation='keyword', got {aggregation!r}; leave it out"
+        )
     if aggregation == "voting":
         return VotingAggregator(options["choices"])
     if aggregation == "keyword":
         return KeywordAggregator(
             threshold,
-            _extractor(options["keyword_extractor"]),
+            _extractor(options["keyword_extractor"], options["long_form"]),
             options["max_optional_keywords"],
             options["max_final_calls"],
         )
@@ -36,9 +40,9 @@ def make_aggregator(aggregation: str, **options: Any) -> Aggregator:
     )
 
 
-def _extractor(extractor: Any) -> KeywordExtractor:
+def _extractor(extractor: Any, long_form: bool) -> KeywordExtractor:
     if extractor is None:
-        return default_keywords()
+        return default_keywords(single_words=not long_form)
     if not callable(getattr(extractor, "extract", None)):
         raise TypeError(
             f"keyword_extractor must have extract(text) -> frozenset of words, got {extractor!r}; "

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from robust_components.answers import contains_gold, normalise_answer
+from robust_components.answers import normalise_answer, normalised_contains_gold
 from robust_components.rag.certify_decoding import reachable_answers
 from robust_components.rag.certify_decoding_path import PathCertifier, Threat, certify_path
 from robust_components.rag.decoding import Decoding, IsolatedSources, answer_text, stream
 from robust_components.rag.decoding_step import SCALE, DecodingSettings, StepTable
-from robust_components.rag.outcome import Isolated, Outcome
+from robust_components.rag.outcome import Isolated, Outcome, Reachable
 from robust_components.rag.plan import Plan
 from robust_components.rag.result import TokenResult
 from robust_components.threats import positive_integer
@@ -69,10 +70,11 @@ class DecodingAggregator:
         decoding = _decode(sources, threat, on_token)
         path = certify_path(sources, decoding, threat=threat)
         evidence = {**path.evidence, "gamma": settings.gamma, "answer": _answer(decoding)}
-        radius, reason = path.radius, path.reason
+        radius, reason, reached = path.radius, path.reason, None
         if gold is not None:
+            reached = self._reached(sources, decoding, threat)
             evidence["gold"] = list(gold)
-            evidence["tau"] = self._tau(sources, decoding, threat, gold)
+            evidence["tau"] = reached.lowest(partial(normalised_contains_gold, gold=gold))
         pieces = _pieces(sources, decoding.tokens)
         return Outcome(
             answer=None if decoding.abstained else decoding.text,
@@ -86,6 +88,7 @@ class DecodingAggregator:
             ),
             failures=tuple(sources.failures),
             model_rows=sources.model_rows,
+            reachable=reached,
         )
 
     def _unread(self, isolated: Isolated, reason: str) -> Outcome:
@@ -111,11 +114,11 @@ class DecodingAggregator:
             votes=((None, None),) * size,
         )
 
-    def _tau(
-        self, sources: IsolatedSources, decoding: Decoding, threat: Threat, gold: Sequence[str]
-    ) -> float:
+    def _reached(
+        self, sources: IsolatedSources, decoding: Decoding, threat: Threat
+    ) -> Reachable:
         if decoding.abstained:
-            return 0.0
+            return Reachable((None,), "no source responds: any answer can be reached")
         found = reachable_answers(
             sources,
             threat=threat,
@@ -123,9 +126,11 @@ class DecodingAggregator:
             exhaustive=True,
             normalise=normalise_answer,
         )
-        if not found.complete:
-            return 0.0
-        return min(contains_gold(answer, gold) for answer in found.answers)
+        answers = dict.fromkeys(
+            None if answer == sources.settings.abstention else normalise_answer(answer)
+            for answer in found.answers
+        )
+        return Reachable(tuple(answers), None if found.complete else found.reason)
 
 
 def _decode(sources: IsolatedSources, threat: Threat, on_token: OnToken | None) -> Decoding:

@@ -13,7 +13,7 @@ from robust_components.certificate import Certificate
 from robust_components.models.protocols import Reading
 from robust_components.rag.accept import as_reader, as_token_model
 from robust_components.rag.aggregators import make_aggregator
-from robust_components.rag.outcome import Aggregator, Isolated, Outcome
+from robust_components.rag.outcome import Aggregator, Isolated, Outcome, Reachable
 from robust_components.rag.passages import Passage, PassageResult, encodable, prepare
 from robust_components.rag.plan import (
     OpenRequest,
@@ -21,9 +21,9 @@ from robust_components.rag.plan import (
     ReadRequest,
     drive,
     drive_async,
-    failed_reading,
+    session_readings,
 )
-from robust_components.rag.result import RAGResult, TokenResult
+from robust_components.rag.result import RAGResult, TokenResult, only_certified
 from robust_components.rag.scenarios import PassageList
 from robust_components.rag.wording import assumptions, claim
 from robust_components.threats import PassageInjection, PassageModification, positive_integer
@@ -54,6 +54,8 @@ class RobustRAGGenerator:
         alpha: keyword threshold as a share of responding sources, in (0, 1].
         beta: keyword threshold as a number of sources, at least 1.
         keyword_extractor: turns a response into keywords; spaCy when ``None``.
+        long_form: keyword: ask a text generator for phrases, count phrases of several words only,
+            and write a long answer from them, as the paper does for biographies.
         max_optional_keywords: more keywords within an attacker's reach than this: not certified.
         max_final_calls: more distinct keyword sets than this: not certified.
         choices: the closed set of answers voted on; ``None`` leaves it open.
@@ -82,6 +84,7 @@ class RobustRAGGenerator:
         alpha: float | str = 0.3,
         beta: float | str = 3,
         keyword_extractor: Any = None,
+        long_form: bool = False,
         max_optional_keywords: int = 12,
         max_final_calls: int = 256,
         choices: Sequence[str] | None = None,
@@ -104,11 +107,13 @@ class RobustRAGGenerator:
         self.aggregation = aggregation
         self.on_uncertified = on_uncertified
         self.abstention = abstention
+        self.long_form = long_form
         self.aggregator: Aggregator = make_aggregator(
             aggregation,
             alpha=alpha,
             beta=beta,
             keyword_extractor=keyword_extractor,
+            long_form=long_form,
             max_optional_keywords=positive_integer(
                 "max_optional_keywords", max_optional_keywords, 0
             ),
@@ -196,14 +201,35 @@ class RobustRAGGenerator:
             threat: defaults to ``PassageInjection(corruption_size)``.
             gold: correct answers, for evaluation.
         """
+        if isinstance(gold, str):
+            gold = [gold]
+        return self._pre_attack(query, passages, threat, gold, model)[0]
+
+    def reachable(
+        self,
+        query: str,
+        passages: Sequence[str | Passage],
+        threat: PassageInjection | PassageModification | None = None,
+        *,
+        model: Any = None,
+    ) -> Reachable:
+        """Every answer that attacks within ``threat`` on these clean passages can lead to.
+
+        For evaluation with a metric: ``reachable(...).lowest(metric)`` is tau of the paper's
+        Definition 1. Where the answers cannot be listed, ``reason`` says why.
+        """
+        outcome = self._pre_attack(query, passages, threat, (), model)[1]
+        return outcome.reachable or Reachable((None,), outcome.reason or "nothing was read")
+
+    def _pre_attack(
+        self, query: str, passages: Any, threat: Any, gold: Sequence[str] | None, model: Any
+    ) -> tuple[Certificate, Outcome]:
         chosen = PassageInjection(self.corruption_size) if threat is None else threat
         if not isinstance(chosen, (PassageInjection, PassageModification)):
             raise TypeError(
                 f"threat must be PassageInjection or PassageModification, got {chosen!r}; "
                 "build one from robust_components.threats"
             )
-        if isinstance(gold, str):
-            gold = [gold]
         reader = self._reader(model)
         return drive(self._certify_plan(reader, query, passages, chosen, gold), reader)
 
@@ -212,7 +238,9 @@ class RobustRAGGenerator:
         return self.model if model is None else self._accept(model)
 
     def _accept(self, model: Any) -> Any:
-        return as_token_model(model) if self.aggregator.reads_tokens else as_reader(model)
+        if self.aggregator.reads_tokens:
+            return as_token_model(model)
+        return as_reader(model, long_form=self.long_form)
 
     def _plan(
         self,
@@ -227,7 +255,7 @@ class RobustRAGGenerator:
         threat = PassageModification(positive_integer("corruption_size", budget))
         results, isolated = yield from self._isolate(reader, query, passages)
         if on_token is not None and self.on_uncertified == "abstain":
-            on_token = _only_certified(on_token, threat.budget)
+            on_token = only_certified(on_token, threat.budget)
         outcome = yield from self._aggregate(query, isolated, threat, "observed", None, on_token)
         certificate = self._certificate(reader, outcome, isolated, threat, "observed", began)
         withheld = self.on_uncertified == "abstain" and not certificate.certified
@@ -252,11 +280,12 @@ class RobustRAGGenerator:
         passages: Sequence[str | Passage],
         threat: PassageInjection | PassageModification,
         gold: Sequence[str] | None,
-    ) -> Plan[Certificate]:
+    ) -> Plan[tuple[Certificate, Outcome]]:
         began = time.perf_counter()
         _, isolated = yield from self._isolate(reader, query, passages)
         outcome = yield from self._aggregate(query, isolated, threat, "pre_attack", gold, None)
-        return self._certificate(reader, outcome, isolated, threat, "pre_attack", began)
+        certificate = self._certificate(reader, outcome, isolated, threat, "pre_attack", began)
+        return certificate, outcome
 
     def _aggregate(
         self,
@@ -292,7 +321,7 @@ class RobustRAGGenerator:
         session = None
         if used and self.aggregator.reads_tokens:
             session = yield OpenRequest(query, tuple(encodable(results[i].text) for i in used))
-            readings = _session_readings(session, used)
+            readings = session_readings(session, used)
             session = None if isinstance(session, Exception) else session
             if session is not None:
                 blank = [at for at, i in enumerate(used) if i not in written]
@@ -350,20 +379,6 @@ class RobustRAGGenerator:
         )
 
 
-def _only_certified(
-    on_token: Callable[[TokenResult], None], budget: int
-) -> Callable[[TokenResult], None]:
-    stopped = False
-
-    def forward(token: TokenResult) -> None:
-        nonlocal stopped
-        stopped = stopped or token.certified_k < budget
-        if not stopped:
-            on_token(token)
-
-    return forward
-
-
 def _contributions(outcome: Outcome, isolated: Isolated) -> list[dict[str, Any]]:
     """For each passage read: its source's vote, and what decoding found out about the row."""
     rows: list[dict[str, Any]] = [
@@ -374,13 +389,3 @@ def _contributions(outcome: Outcome, isolated: Isolated) -> list[dict[str, Any]]
     for row, failure in zip(rows, outcome.failures or (), strict=False):
         row["failure"] = failure
     return rows
-
-
-def _session_readings(session: Any, used: Sequence[int]) -> dict[int, Reading]:
-    """What a session says about each passage before anything is decoded."""
-    if isinstance(session, Exception):
-        return {i: failed_reading(session) for i in used}
-    return {
-        i: Reading(None, failure=failure, truncated=cut)
-        for i, failure, cut in zip(used, session.failures, session.truncated, strict=True)
-    }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from robust_components.answers import contains_gold, normalise_answer
+from robust_components.answers import normalise_answer, normalised_contains_gold
 from robust_components.models.protocols import Reading
 from robust_components.rag.keyword_aggregation import (
     KeywordResponses,
@@ -15,7 +16,13 @@ from robust_components.rag.keyword_aggregation import (
     Threshold,
     reachable_keyword_sets,
 )
-from robust_components.rag.outcome import Isolated, Outcome, Threat, passages_evidence
+from robust_components.rag.outcome import (
+    Isolated,
+    Outcome,
+    Threat,
+    passages_evidence,
+)
+from robust_components.rag.outcome import Reachable as ReachableAnswers
 from robust_components.rag.plan import CombineRequest, Plan
 
 FINAL_CALLS_AT_ONCE = 8
@@ -113,9 +120,11 @@ class KeywordAggregator:
         if answered:
             radius, reason, sets = yield from self._largest_budget(responses, threat, kept, final)
         evidence = self._evidence(responses, kept, answer, sets)
+        reached = None
         if gold is not None:
+            reached = yield from self._reached(responses, threat, final, answered)
             evidence["gold"] = list(gold)
-            evidence["tau"] = yield from self._tau(responses, threat, final, gold, answered)
+            evidence["tau"] = reached.lowest(partial(normalised_contains_gold, gold=gold))
         merged = responses.of_sources()
         return Outcome(
             answer=answer,
@@ -131,6 +140,7 @@ class KeywordAggregator:
             keywords=tuple(sorted(kept or ())),
             extra_readings=tuple(final.readings),
             failures=failures,
+            reachable=reached,
         )
 
     def _keywords(self, reading: Reading) -> KeywordSet | Exception | None:
@@ -188,21 +198,20 @@ class KeywordAggregator:
                     return f"the keywords [{shown}] are reachable and give another answer"
         return None
 
-    def _tau(
-        self,
-        responses: KeywordResponses,
-        threat: Threat,
-        final: _FinalAnswers,
-        gold: Sequence[str],
-        answered: bool,
-    ) -> Plan[float]:
+    def _reached(
+        self, responses: KeywordResponses, threat: Threat, final: _FinalAnswers, answered: bool
+    ) -> Plan[ReachableAnswers]:
+        """Answers of the final prompt over all reachable keyword sets."""
+        if not responses.keywords:
+            return ReachableAnswers((None,), "there are no passages")
         reachable = self._reachable(responses, threat, threat.budget)
-        if not answered or reachable.reason is not None or not responses.keywords:
-            return 0.0
-        answered = yield from final.ask(reachable.sets)
-        if not answered:
-            return 0.0
-        return min(contains_gold(final.answers[words], gold) for words in reachable.sets)
+        reason = final.failure if not answered else reachable.reason
+        if reason is None:
+            answered = yield from final.ask(reachable.sets)
+            reason = None if answered else final.failure
+        asked = (words for words in reachable.sets if words in final.answers)
+        answers = dict.fromkeys(_comparable(final.answers[words]) for words in asked)
+        return ReachableAnswers(tuple(answers), reason)
 
     def _evidence(
         self,

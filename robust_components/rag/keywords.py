@@ -30,6 +30,8 @@ class SpacyKeywords:
     Args:
         pipeline: name of a spaCy pipeline package.
         phrases: also return runs of content words.
+        single_words: also return words on their own, and a response of stop words alone. Without
+            them only phrases of several words count, as for long answers in the paper.
         max_characters: longer responses are cut, so that one response cannot exhaust memory.
     """
 
@@ -38,10 +40,14 @@ class SpacyKeywords:
         pipeline: str = "en_core_web_sm",
         *,
         phrases: bool = True,
+        single_words: bool = True,
         max_characters: int = 20_000,
     ) -> None:
+        if not (phrases or single_words):
+            raise ValueError("phrases and single_words are both False; keep at least one")
         self.pipeline = pipeline
         self.phrases = phrases
+        self.single_words = single_words
         self.max_characters = max_characters
         self._nlp: Any = None
         self._lock = threading.Lock()
@@ -49,7 +55,8 @@ class SpacyKeywords:
     @property
     def description(self) -> str:
         self.load()
-        return str(self._nlp.meta.get("name") or "blank") + " " + str(self._nlp.meta["lang"])
+        pipeline = f"{self._nlp.meta.get('name') or 'blank'} {self._nlp.meta['lang']}"
+        return pipeline if self.single_words else pipeline + ", phrases only"
 
     def load(self) -> None:
         """Load the pipeline; called by the first :meth:`extract`.
@@ -81,10 +88,11 @@ class SpacyKeywords:
         document = self._nlp(text[: self.max_characters])
         found: set[str] = set()
         for run in _content_runs(document):
-            found.update((token.lemma_ or token.text).lower() for token in run)
+            if self.single_words:
+                found.update((token.lemma_ or token.text).lower() for token in run)
             if self.phrases and len(run) > 1:
                 found.add(" ".join(document[run[0].i : run[-1].i + 1].text.lower().split()))
-        if not found and text.strip():
+        if self.single_words and not found and text.strip():
             found.add(normalise_answer(text[: self.max_characters]))
         return frozenset(found)
 
@@ -106,6 +114,6 @@ def _content_runs(document: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 @functools.cache
-def default_keywords() -> SpacyKeywords:
-    """One extractor for the whole process; spaCy pipelines are large."""
-    return SpacyKeywords()
+def default_keywords(*, single_words: bool = True) -> SpacyKeywords:
+    """One extractor of each kind for the whole process; spaCy pipelines are large."""
+    return SpacyKeywords(single_words=single_words)

@@ -16,6 +16,36 @@ Threat = PassageInjection | PassageModification
 
 
 @dataclass(frozen=True)
+class Reachable:
+    """The answers attacks within a budget can lead to: R of the paper's Definition 1.
+
+    Attributes:
+        answers: the answer at hand first, each after
+            :func:`robust_components.answers.normalise_answer`; ``None`` is the abstention.
+        reason: why these may not be all of them, or ``None`` when they are.
+    """
+
+    answers: tuple[str | None, ...]
+    reason: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.reason is None
+
+    def lowest(self, metric: Callable[[str], float]) -> float:
+        """tau: the smallest value of ``metric`` over all reachable answers.
+
+        0 where these are not all known, and for an abstention, so metrics must not be negative.
+
+        Args:
+            metric: takes a normalised answer.
+        """
+        if not self.complete:
+            return 0.0
+        return min(0.0 if answer is None else metric(answer) for answer in self.answers)
+
+
+@dataclass(frozen=True)
 class Isolated:
     """The list that was read: one reading for each passage, and for decoding a session.
 
@@ -48,6 +78,7 @@ class Outcome:
         responded: for each passage read, whether it took part; ``None``: as its reading says.
         failures: for each passage read, why it counts as hostile; ``None``: as its reading says.
         model_rows: next-token distributions asked of the model.
+        reachable: answers that attacks lead to, where they were asked for.
     """
 
     answer: str | None
@@ -61,6 +92,7 @@ class Outcome:
     responded: tuple[bool, ...] | None = None
     failures: tuple[str | None, ...] | None = None
     model_rows: int = 0
+    reachable: Reachable | None = None
 
 
 class Aggregator(Protocol):

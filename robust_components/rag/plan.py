@@ -160,6 +160,16 @@ def failed_reading(error: BaseException) -> Reading:
     return Reading(None, failure=f"{type(error).__name__}: {error}"[:200])
 
 
+def session_readings(session: Any, used: Sequence[int]) -> dict[int, Reading]:
+    """What a session says about each passage before anything is decoded."""
+    if isinstance(session, Exception):
+        return {i: failed_reading(session) for i in used}
+    return {
+        i: Reading(None, failure=failure, truncated=cut)
+        for i, failure, cut in zip(used, session.failures, session.truncated, strict=True)
+    }
+
+
 def sound_reading(response: Any) -> Reading:
     """Turn everything that is no usable response into a failed reading, which counts as hostile."""
     if not isinstance(response, Reading):

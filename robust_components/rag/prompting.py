@@ -28,6 +28,25 @@ just say "I don't know".
 Question: {query}
 Answer:"""
 
+PHRASES_PROMPT = """\
+Context information is below.
+---------------------
+{passage}
+---------------------
+Given the context information and no prior knowledge, list the important facts that help to answer
+the query, as short phrases of two to five words, separated by commas, without any other text.
+If the context does not help, just say "I don't know".
+Query: {query}
+Phrases:"""
+
+LONG_ANSWER_PROMPT = """\
+Several sources were asked a query independently. Phrases that enough of them agree on:
+{keywords}
+Write an accurate and concise answer to the query from these phrases alone. If they do not answer
+it, just say "I don't know".
+Query: {query}
+Answer:"""
+
 
 class PromptReader:
     """Reads passages with a :class:`TextGenerator` by prompting it with each one alone.
@@ -39,6 +58,8 @@ class PromptReader:
         isolated_prompt: template with ``{passage}`` and ``{query}``.
         keyword_prompt: template with ``{keywords}`` and ``{query}``.
         max_passage_characters: longer passages are cut and flagged.
+
+    With ``long_form``, the default templates give way to those for phrases and long answers.
 
     Raises:
         ValueError: a template lacks a place, or ``max_passage_characters`` is below 1.
@@ -52,8 +73,13 @@ class PromptReader:
         fingerprint: str = "unknown",
         isolated_prompt: str = ISOLATED_PROMPT,
         keyword_prompt: str = KEYWORD_PROMPT,
+        long_form: bool = False,
         max_passage_characters: int = 12_000,
     ) -> None:
+        if long_form and isolated_prompt == ISOLATED_PROMPT:
+            isolated_prompt = PHRASES_PROMPT
+        if long_form and keyword_prompt == KEYWORD_PROMPT:
+            keyword_prompt = LONG_ANSWER_PROMPT
         for argument, template, places in (
             ("isolated_prompt", isolated_prompt, ("{passage}", "{query}")),
             ("keyword_prompt", keyword_prompt, ("{keywords}", "{query}")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +21,21 @@ class TokenResult:
 
     text: str
     certified_k: int
+
+
+def only_certified(
+    on_token: Callable[[TokenResult], None], budget: int
+) -> Callable[[TokenResult], None]:
+    """``on_token`` up to the first token not certified for ``budget``."""
+    stopped = False
+
+    def forward(token: TokenResult) -> None:
+        nonlocal stopped
+        stopped = stopped or token.certified_k < budget
+        if not stopped:
+            on_token(token)
+
+    return forward
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from robust_components.answers import is_abstention, normalise_answer, normalised_contains_gold
 from robust_components.models.protocols import Reading
-from robust_components.rag.outcome import Isolated, Outcome, Threat, passages_evidence
+from robust_components.rag.outcome import Isolated, Outcome, Reachable, Threat, passages_evidence
 from robust_components.rag.plan import Plan
 from robust_components.rag.voting import ANY_OTHER, Ballot, certified_budget, reachable_answers
 
@@ -44,7 +45,7 @@ class VotingAggregator:
             tuple(reading.probability or 0.0 for reading in isolated.readings),
         )
         winner = ballot.winner()
-        radius = certified_budget(ballot, threat)
+        radius, reachable = certified_budget(ballot, threat), None
         counts = ballot.counts()
         evidence = {
             **passages_evidence(isolated.passages, ballot.answers),
@@ -53,14 +54,9 @@ class VotingAggregator:
             "honest_support": max(0, counts[winner] - max(radius, threat.budget)) if winner else 0,
         }
         if gold is not None:
-            reached = reachable_answers(ballot, threat, threat.budget)
-            if len(isolated.passages.failed_sources) > threat.budget:
-                reached |= {ANY_OTHER}
+            reachable = _reachable(ballot, threat)
             evidence["gold"] = list(gold)
-            evidence["tau"] = min(
-                0.0 if answer in (None, ANY_OTHER) else normalised_contains_gold(answer, gold)
-                for answer in reached
-            )
+            evidence["tau"] = reachable.lowest(partial(normalised_contains_gold, gold=gold))
         votes = ballot.votes()
         return Outcome(
             answer=_surface(winner, ballot, isolated.readings),
@@ -71,6 +67,7 @@ class VotingAggregator:
                 (vote, None if vote is None else vote == winner)
                 for vote in (votes[source] for source in isolated.passages.sources)
             ),
+            reachable=reachable,
         )
 
     def _answers(self, readings: Sequence[Reading]) -> tuple[str | None, ...]:
@@ -78,6 +75,19 @@ class VotingAggregator:
         if self.choices is None:
             return tuple(answers)
         return tuple(answer if answer in self.choices else None for answer in answers)
+
+
+def _reachable(ballot: Ballot, threat: Threat) -> Reachable:
+    """Reachable answers; one that no source gives stands for all such and ends the list."""
+    reached, winner = reachable_answers(ballot, threat, threat.budget), ballot.winner()
+    answers = tuple(
+        sorted(reached - {ANY_OTHER}, key=lambda answer: (answer != winner, answer or ""))
+    )
+    if len(ballot.passages.failed_sources) > threat.budget:
+        return Reachable(answers, "more sources failed than the budget allows")
+    if ANY_OTHER in reached:
+        return Reachable(answers, "an answer that no source gives can win")
+    return Reachable(answers)
 
 
 def _checked_choices(choices: Any) -> tuple[str, ...]:

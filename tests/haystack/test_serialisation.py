@@ -23,6 +23,7 @@ CHANGED = {
     "top_k": 10,
     "alpha": 0.4,
     "beta": 2.0,
+    "long_form": True,
     "max_optional_keywords": 5,
     "max_final_calls": 32,
     "choices": ["yes", "no"],

@@ -14,7 +14,12 @@ from robust_components.rag.prompting import PromptReader
 
 
 def prompt_reader(
-    chat_generator: Any, *, isolated_prompt: str, keyword_prompt: str, **limits: Any
+    chat_generator: Any,
+    *,
+    isolated_prompt: str,
+    keyword_prompt: str,
+    long_form: bool = False,
+    **limits: Any,
 ) -> PromptReader:
     """
     The chat generator as a reader of passages.
@@ -27,6 +32,7 @@ def prompt_reader(
         name=completer.name,
         isolated_prompt=isolated_prompt,
         keyword_prompt=keyword_prompt,
+        long_form=long_form,
     )
 
 

@@ -78,6 +78,7 @@ class RobustRAGGenerator:
         top_k: int | None = None,
         alpha: float | str = 0.3,
         beta: float | str = 3,
+        long_form: bool = False,
         max_optional_keywords: int = 12,
         max_final_calls: int = 256,
         choices: Sequence[str] | None = None,
@@ -107,6 +108,8 @@ class RobustRAGGenerator:
         :param top_k: length at which the retriever cuts its list; further documents are not read.
         :param alpha: keyword threshold as a share of responding sources, in (0, 1].
         :param beta: keyword threshold as a number of sources, at least 1.
+        :param long_form: keyword: ask for phrases, count those of several words only, and write a
+            long answer from them.
         :param max_optional_keywords: more keywords in an attacker's reach than this: not certified.
         :param max_final_calls: more distinct keyword sets than this: not certified.
         :param choices: the closed set of answers voted on; `None` leaves it open.
@@ -124,8 +127,9 @@ class RobustRAGGenerator:
         :param timeout: seconds one call may take; `None` waits for ever.
         :param retries: further attempts after a failed call; a document whose last attempt fails
             counts as hostile.
-        :param isolated_prompt: template with `{passage}` and `{query}`, for a chat generator.
-        :param keyword_prompt: template with `{keywords}` and `{query}`, for a chat generator.
+        :param isolated_prompt: template with `{passage}` and `{query}`, for a chat generator;
+            with `long_form` the default gives way to one that asks for phrases.
+        :param keyword_prompt: template with `{keywords}` and `{query}`, likewise.
         :param streaming_callback: called with certified tokens and the final answer; see `run`.
         :raises ValueError: a value is outside its range, or the chat generator streams.
         :raises TypeError: a value is of the wrong type; decoding was asked of a chat generator.
@@ -137,6 +141,7 @@ class RobustRAGGenerator:
                 chat_generator,
                 isolated_prompt=isolated_prompt,
                 keyword_prompt=keyword_prompt,
+                long_form=long_form,
                 max_concurrency=max_concurrency,
                 timeout=timeout,
                 retries=retries,
@@ -148,6 +153,7 @@ class RobustRAGGenerator:
             top_k=top_k,
             alpha=alpha,
             beta=beta,
+            long_form=long_form,
             max_optional_keywords=max_optional_keywords,
             max_final_calls=max_final_calls,
             choices=choices,
@@ -165,6 +171,7 @@ class RobustRAGGenerator:
         self.top_k = None if top_k is None else int(top_k)
         self.alpha = decimal(alpha)
         self.beta = decimal(beta)
+        self.long_form = bool(long_form)
         self.max_optional_keywords = int(max_optional_keywords)
         self.max_final_calls = int(max_final_calls)
         self.choices = None if choices is None else [str(choice) for choice in choices]
