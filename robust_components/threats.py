@@ -74,7 +74,8 @@ class WordEdits:
 
     Args:
         budget: number of edited words, at least 1.
-        operations: ``"substitute"``, or ``"any"`` for insertions, deletions and moves as well.
+        operations: ``"substitute"``, or ``"any"``: insertions, deletions and moves; a substitution
+            then counts as two edits, a deletion and an insertion.
     """
 
     budget: int = 1

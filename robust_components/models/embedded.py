@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from robust_components.models.extractive_reader import ExtractiveReader
+    from robust_components.models.pair_scorer import TransformersPairScorer
 
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MANY_PASSAGES = 0.9
@@ -47,16 +48,7 @@ def load_reader(
     Raises:
         ImportError: torch, transformers or peft is not installed.
     """
-    missing = [
-        name
-        for name in ("torch", "transformers", "peft", "safetensors")
-        if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        raise ImportError(
-            f"the embedded reader needs {', '.join(missing)}; install "
-            "'robust-components[transformers]' or pass a model of your own"
-        )
+    _need("reader", "torch", "transformers", "peft", "safetensors")
     if folder is None:
         return _shared_reader(threshold, device)
     from robust_components.models.extractive_reader import ExtractiveReader
@@ -69,3 +61,39 @@ def _shared_reader(threshold: float | None, device: str) -> ExtractiveReader:
     from robust_components.models.extractive_reader import ExtractiveReader
 
     return ExtractiveReader.from_folder(WEIGHTS / "reader", threshold=threshold, device=device)
+
+
+def load_ranker(folder: str | Path | None = None, *, device: str = "cpu") -> TransformersPairScorer:
+    """The embedded ranker, one for the whole process, or the adapter in ``folder``.
+
+    Args:
+        folder: a folder written by ``robust-components train ranker``.
+        device: a torch device.
+
+    Raises:
+        ImportError: torch, transformers or safetensors is not installed.
+        FileNotFoundError: the folder lacks a file.
+        ValueError: the adapter belongs to another base model.
+    """
+    _need("ranker", "torch", "transformers", "safetensors")
+    from robust_components.models.adapter_ranker import ranker_from_folder
+
+    if folder is None:
+        return _shared_ranker(device)
+    return ranker_from_folder(folder, device=device)
+
+
+@functools.cache
+def _shared_ranker(device: str) -> TransformersPairScorer:
+    from robust_components.models.adapter_ranker import ranker_from_folder
+
+    return ranker_from_folder(WEIGHTS / "ranker", device=device)
+
+
+def _need(what: str, *packages: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"the embedded {what} needs {', '.join(missing)}; install "
+            "'robust-components[transformers]' or pass a model of your own"
+        )

@@ -1,0 +1,122 @@
+"""Calls the wrapped scorer: each distinct text once, checked, mapped to [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robust_components.models.protocols import PairScorer
+
+PROBES = ("A short text about one thing.", "Another text, a little longer, about something else.")
+
+
+class ListwiseScorerError(ValueError):
+    """The wrapped model scores a document by looking at the others; nothing can be certified."""
+
+
+def sigmoid(logit: float) -> float:
+    """1 / (1 + exp(-logit)), without overflow."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    return math.exp(logit) / (1.0 + math.exp(logit))
+
+
+SCORE_MAPS: dict[str, Callable[[float], float]] = {
+    "identity": lambda score: score,
+    "sigmoid": sigmoid,
+    "sigmoid/4": lambda score: sigmoid(score / 4.0),
+}
+RELATIVE_MAPS = ("min_max", "minmax", "min-max", "softmax", "rank", "z_score", "zscore", "scale")
+
+
+def check_score_map(name: str) -> Callable[[float], float]:
+    """The map called ``name``.
+
+    Raises:
+        ValueError: unknown, or relative to the other candidates.
+    """
+    if name in RELATIVE_MAPS:
+        raise ValueError(
+            f"score_map={name!r} depends on the other candidates, so a hostile document moves "
+            f"everybody's score and nothing can be certified; use one of {sorted(SCORE_MAPS)}"
+        )
+    if name not in SCORE_MAPS:
+        raise ValueError(f"score_map must be one of {sorted(SCORE_MAPS)}, got {name!r}")
+    return SCORE_MAPS[name]
+
+
+class Scoring:
+    """Scores texts for one query, point-wise.
+
+    Args:
+        scorer: the wrapped model.
+        score_map: applied to every score.
+        bounded: whether mapped scores must lie in [0, 1].
+    """
+
+    def __init__(self, scorer: PairScorer, score_map: str, *, bounded: bool) -> None:
+        self.scorer = scorer
+        self.map = check_score_map(score_map)
+        self.bounded = bounded
+        self.passes = 0
+
+    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Mapped scores of ``texts``, float64 of shape (texts,); equal texts are scored once.
+
+        Raises:
+            ValueError: the model returned too few scores, one that is not a finite number, or one
+                outside [0, 1].
+        """
+        distinct = list(dict.fromkeys(texts))
+        raw = list(self.scorer.score(query, distinct)) if distinct else []
+        self.passes += len(distinct)
+        if len(raw) != len(distinct):
+            raise ValueError(
+                f"the model returned {len(raw)} scores for {len(distinct)} texts; it must return "
+                "one a text, in order"
+            )
+        known = {text: self._checked(text, one) for text, one in zip(distinct, raw, strict=True)}
+        return np.array([known[text] for text in texts], dtype=np.float64)
+
+    def _checked(self, text: str, raw: object) -> float:
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        try:
+            number = float(raw)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(
+                f"the model scored the text {shown!r} with {raw!r}; a score must be a finite "
+                "number: check the model (half precision overflows) or drop the document"
+            )
+        value = self.map(number)
+        if self.bounded and not 0.0 <= value <= 1.0:
+            raise ValueError(
+                f"the model scored the text {shown!r} with {value!r}, outside [0, 1], where means "
+                "can be bounded; pass score_map='sigmoid' (or 'sigmoid/4') for raw logits, or "
+                "aggregation='quantile'"
+            )
+        return value
+
+
+def check_pointwise(scorer: PairScorer, query: str, tolerance: float) -> None:
+    """Refuse a model whose score for one text depends on the other texts of the call.
+
+    A spot check with two texts; a model may still be list-wise where it was not looked at.
+
+    Raises:
+        ListwiseScorerError: the score of the first text changes when it is scored alone.
+    """
+    together = [float(score) for score in scorer.score(query, list(PROBES))]
+    alone = [float(score) for text in PROBES for score in scorer.score(query, [text])]
+    apart = max(abs(a - b) for a, b in zip(together, alone, strict=True))
+    if not apart <= tolerance:
+        raise ListwiseScorerError(
+            f"the model's score of a text changes by {apart:.3g} with the other texts of the call "
+            f"(more than the numerical margin {tolerance:g}): it is list-wise or rescales scores "
+            "over the candidates, so an attacker moves everybody's score; wrap a point-wise model "
+            "without such scaling, or raise numerical_margin if this is rounding"
+        )

@@ -1,0 +1,97 @@
+"""Fixed balanced masks: every word is visible in exactly one copy of each partition."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from robust_components.smoothing.mechanism import MaskedCopy, show
+from robust_components.smoothing.settings import check_blocks, check_seed
+from robust_components.threats import WordEdits, positive_integer
+
+
+@dataclass(frozen=True)
+class BalancedMask:
+    """Random but fixed partitions of the word positions; copy (p, b) shows block b of partition p.
+
+    Partitions depend on (seed, number of words) and never on content, so substituting a word
+    changes one copy a partition and leaves all others string-identical. The seed may be public.
+    Covers substitutions only: they keep the number of words.
+
+    Args:
+        blocks: copies a partition, at least 1; with 1 nothing can be certified.
+        partitions: partitions, at least 1. More of them steady the score; the radius is decided by
+            ``blocks``.
+        span: neighbouring words that stay together, at least 1.
+        mask_token: what a hidden word becomes; deleted when ``None``.
+        seed: any integer.
+    """
+
+    blocks: int = 10
+    partitions: int = 1
+    span: int = 1
+    mask_token: str | None = None
+    seed: int = 0
+    name: ClassVar[str] = "balanced_mask"
+    operations: str = field(default="substitute", init=False)
+
+    def __post_init__(self) -> None:
+        check_blocks("blocks", self.blocks)
+        positive_integer("partitions", self.partitions)
+        positive_integer("span", self.span)
+        check_seed(self.seed)
+        if self.mask_token is not None and len(self.mask_token.split()) != 1:
+            raise ValueError(
+                f"mask_token must be one word without spaces, got {self.mask_token!r}; use the "
+                "tokenizer's mask token, or None to delete hidden words"
+            )
+
+    def copies(self, words: Sequence[str]) -> list[MaskedCopy]:
+        made = []
+        for partition in range(self.partitions):
+            for visible in partition_positions(
+                len(words), self.blocks, self.span, partition, self.seed
+            ):
+                text = show(words, visible, self.mask_token)
+                made.append(MaskedCopy(text, partition, bool(visible), visible))
+        return made
+
+    def touched(self, threat: WordEdits) -> int:
+        """A changed word sits in one block of each partition."""
+        if threat.operations != "substitute":
+            raise ValueError(
+                f"BalancedMask covers substitutions, got operations={threat.operations!r}; "
+                "use HashBuckets for insertions, deletions and moves"
+            )
+        return min(threat.budget, self.blocks)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "blocks": self.blocks,
+            "partitions": self.partitions,
+            "span": self.span,
+            "mask_token": self.mask_token,
+            "seed": self.seed,
+        }
+
+
+@functools.lru_cache(maxsize=4096)
+def partition_positions(
+    count: int, blocks: int, span: int, partition: int, seed: int
+) -> tuple[tuple[int, ...], ...]:
+    """Positions 0..count-1 in ``blocks`` groups whose sizes differ by at most ``span``."""
+    groups = range(-(-count // span))
+    order = sorted(groups, key=lambda group: _draw(seed, partition, count, group))
+    members: list[list[int]] = [[] for _ in range(blocks)]
+    for rank, group in enumerate(order):
+        members[rank % blocks].extend(range(group * span, min(count, (group + 1) * span)))
+    return tuple(tuple(sorted(block)) for block in members)
+
+
+def _draw(seed: int, partition: int, count: int, group: int) -> bytes:
+    text = f"balanced mask {seed} {partition} {count} {group}"
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
