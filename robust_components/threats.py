@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-
-def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
-    """Return ``value`` as an int, or raise naming the value, the range and what to do."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        raise TypeError(
-            f"{name} must be an integer >= {minimum}, got {value!r}; pass a whole number"
-        )
-    if number < minimum:
-        raise ValueError(
-            f"{name} must be >= {minimum}, got {number}; raise it to at least {minimum}"
-        )
-    return number
+from robust_components.checks import positive_integer
 
 
 @dataclass(frozen=True)

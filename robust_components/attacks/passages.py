@@ -6,7 +6,7 @@ Both attacks repeat their text within one passage, as in the RobustRAG evaluatio
 
 from __future__ import annotations
 
-from robust_components.threats import positive_integer
+from robust_components.checks import positive_integer
 
 REPEATS = 5
 

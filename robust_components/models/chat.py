@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, TypeVar
 
-from robust_components.threats import positive_integer
+from robust_components.checks import positive_integer
 
 Value = TypeVar("Value")
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from robust_components.threats import positive_integer
+from robust_components.checks import positive_integer
 
 CHARACTERS_PER_TOKEN = 100
 """A passage is cut at this many characters for each token it may have before it is tokenised."""

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robust_components.checks import positive_integer
 from robust_components.rag.certify_decoding_path import Threat, certify_path
 from robust_components.rag.decoding import Decoding, IsolatedSources, answer_text, decode
 from robust_components.rag.decoding_step import Voter, reach
 from robust_components.rag.scenarios import scenarios
-from robust_components.threats import positive_integer
 
 
 def identity(text: str) -> str:

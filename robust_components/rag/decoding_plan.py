@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from robust_components.answers import normalise_answer, normalised_contains_gold
+from robust_components.checks import positive_integer
 from robust_components.rag.certify_decoding import reachable_answers
 from robust_components.rag.certify_decoding_path import PathCertifier, Threat, certify_path
 from robust_components.rag.decoding import Decoding, IsolatedSources, answer_text, stream
@@ -16,7 +17,6 @@ from robust_components.rag.decoding_step import SCALE, DecodingSettings, StepTab
 from robust_components.rag.outcome import Isolated, Outcome, Reachable
 from robust_components.rag.plan import Plan
 from robust_components.rag.result import TokenResult
-from robust_components.threats import positive_integer
 
 DEFAULT_GAMMA = "0.99"
 OnToken = Callable[[TokenResult], None]

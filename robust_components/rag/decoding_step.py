@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robust_components.threats import positive_integer
+from robust_components.checks import exact_decimal, positive_integer
 
 SCALE = 2**40
 """Units in a probability of 1."""
@@ -66,17 +66,15 @@ class DecodingSettings:
     abstention: str = "I don't know"
 
     def __post_init__(self) -> None:
+        ranges = {"gamma": "in (0, 1]", "eta": "in [0, 1)", "numerical_margin": "in [0, 0.1]"}
         gamma, eta, margin = (
-            _exact(name, getattr(self, name)) for name in ("gamma", "eta", "numerical_margin")
+            exact_decimal(name, getattr(self, name), allowed) for name, allowed in ranges.items()
         )
-        for name, interval, inside in (
-            ("gamma", "(0, 1]", 0 < gamma <= 1),
-            ("eta", "[0, 1)", 0 <= eta < 1),
-            ("numerical_margin", "[0, 0.1]", 0 <= margin <= Fraction(1, 10)),
-        ):
+        inside = (0 < gamma <= 1, 0 <= eta < 1, 0 <= margin <= Fraction(1, 10))
+        for (name, allowed), fits in zip(ranges.items(), inside, strict=True):
             value = getattr(self, name)
-            if not inside:
-                raise ValueError(f"{name} must be in {interval}, got {value!r}; choose one inside")
+            if not fits:
+                raise ValueError(f"{name} must be {allowed}, got {value!r}; choose one inside")
             object.__setattr__(self, name, str(value))
         if self.exact_eta.denominator > MAX_ETA_DENOMINATOR:
             raise ValueError(
@@ -97,15 +95,6 @@ class DecodingSettings:
 
     def to_dict(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
-
-
-def _exact(name: str, value: Any) -> Fraction:
-    try:
-        return Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(
-            f"{name} must be a decimal number, got {value!r}; pass for example '0.1'"
-        ) from None
 
 
 @dataclass(frozen=True)

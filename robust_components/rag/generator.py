@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from robust_components.certificate import Certificate
+from robust_components.checks import positive_integer
 from robust_components.models.protocols import Reading
 from robust_components.rag.accept import as_reader, as_token_model
 from robust_components.rag.aggregators import make_aggregator
@@ -26,7 +27,7 @@ from robust_components.rag.plan import (
 from robust_components.rag.result import RAGResult, TokenResult, only_certified
 from robust_components.rag.scenarios import PassageList
 from robust_components.rag.wording import assumptions, claim
-from robust_components.threats import PassageInjection, PassageModification, positive_integer
+from robust_components.threats import PassageInjection, PassageModification
 
 ABSTENTION = "I don't know"
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from robust_components.checks import exact_decimal
 from robust_components.rag.scenarios import PassageList, Scenario, by_source, scenarios
 from robust_components.threats import PassageInjection, PassageModification
 
@@ -33,20 +34,14 @@ class Threshold:
         """Build from numbers or decimal strings; 0.3 is read as 3/10, not as a binary float.
 
         Raises:
-            ValueError: alpha is outside (0, 1], or beta is below 1 or not finite.
+            ValueError: alpha is outside (0, 1], or beta is below 1, or one is no number.
         """
-        try:
-            exact_alpha = Fraction(str(alpha))
-        except (ValueError, ZeroDivisionError):
-            exact_alpha = Fraction(0)
-        if isinstance(alpha, bool) or not 0 < exact_alpha <= 1:
+        exact_alpha = exact_decimal("alpha", alpha, "in (0, 1]")
+        exact_beta = exact_decimal("beta", beta, ">= 1")
+        if not 0 < exact_alpha <= 1:
             raise ValueError(f"alpha must be in (0, 1], got {alpha!r}; the paper uses 0.3")
-        try:
-            exact_beta = Fraction(str(beta))
-        except (ValueError, ZeroDivisionError):
-            exact_beta = Fraction(0)
-        if isinstance(beta, bool) or exact_beta < 1:
-            raise ValueError(f"beta must be a finite number >= 1, got {beta!r}; the paper uses 3")
+        if exact_beta < 1:
+            raise ValueError(f"beta must be >= 1, got {beta!r}; the paper uses 3")
         return cls(exact_alpha, exact_beta)
 
     def needed(self, responses: int) -> int:

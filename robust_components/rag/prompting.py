@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from robust_components.answers import is_abstention
+from robust_components.checks import positive_integer
 from robust_components.models.protocols import Reading, TextGenerator
-from robust_components.threats import positive_integer
 
 ISOLATED_PROMPT = """\
 Context information is below.

@@ -1,0 +1,48 @@
+"""Checks of settings: every error names the value, the range and the next step."""
+
+from __future__ import annotations
+
+import operator
+import re
+from fractions import Fraction
+from typing import Any
+
+_DECIMAL = re.compile(
+    r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,2})?|[0-9]{1,30}/[0-9]{1,30}"
+)
+
+
+def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
+    """Return ``value`` as an int, or raise naming the value, the range and what to do."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(
+            f"{name} must be an integer >= {minimum}, got {value!r}; pass a whole number"
+        )
+    if number < minimum:
+        raise ValueError(
+            f"{name} must be >= {minimum}, got {number}; raise it to at least {minimum}"
+        )
+    return number
+
+
+def exact_decimal(name: str, value: Any, allowed: str) -> Fraction:
+    """A number as it is written: 0.3 and ``"0.3"`` are 3/10, not a binary float.
+
+    ``allowed`` is the range as an error states it, such as ``"in (0, 1]"``; it is not checked here.
+
+    Raises:
+        ValueError: ``value`` is no decimal number or fraction of at most 30 digits.
+    """
+    text = str(value).strip()
+    try:
+        if isinstance(value, bool) or not _DECIMAL.fullmatch(text):
+            raise ValueError
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(
+            f"{name} must be a number {allowed}, got {value!r}; pass a decimal of at most 30 digits"
+        ) from None
