@@ -201,11 +201,14 @@ class ExtractiveReader:
 
     def open(self, query: str, passages: Sequence[str]) -> SpanSession:
         """Read all passages once and serve their span distributions token by token."""
-        rows = []
-        for passage in passages:
+        return SpanSession([self._word_spans(query, passage) for passage in passages])
+
+    def _word_spans(self, query: str, passage: str) -> WordSpans:
+        try:
             pair, scores, no_answer = self._spans(query, passage)
-            rows.append(WordSpans.from_pieces(pair, np.exp(scores), no_answer))
-        return SpanSession(rows)
+            return WordSpans.from_pieces(pair, np.exp(scores), no_answer)
+        except Exception as error:  # counts as hostile, and the other rows go on
+            return WordSpans.failed(error)
 
 
 def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:

@@ -9,6 +9,7 @@ along an answer is that answer's probability given that there is one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class WordSpans:
         mass: float64 (words, words); entry (s, e) is the probability of words s..e.
         no_answer: probability of "no answer".
         truncated: whether the passage was cut.
+        failure: why the passage could not be read, or ``None``.
     """
 
     words: tuple[str, ...]
@@ -37,6 +39,13 @@ class WordSpans:
     mass: NDArray[np.float64]
     no_answer: float
     truncated: bool
+    failure: str | None = None
+
+    @classmethod
+    def failed(cls, error: Exception) -> WordSpans:
+        """A passage on which the reader raised."""
+        reason = f"{type(error).__name__}: {error}"[:200]
+        return cls((), (), np.zeros((0, 0)), 0.0, False, reason)
 
     @classmethod
     def from_pieces(
@@ -82,9 +91,12 @@ class SpanSession:
         self.abstention = np.array([row.no_answer for row in self._rows], dtype=np.float64)
         self.truncated = [row.truncated for row in self._rows]
         self.failures = [
-            None
-            if np.isfinite(row.no_answer) and np.isfinite(row.mass).all()
-            else "the reader's scores are not finite"
+            row.failure
+            or (
+                None
+                if np.isfinite(row.no_answer) and np.isfinite(row.mass).all()
+                else "the reader's scores are not finite"
+            )
             for row in self._rows
         ]
 
@@ -100,25 +112,34 @@ class SpanSession:
     def next_probabilities(
         self, prefix: tuple[int, ...], rows: Sequence[int]
     ) -> NDArray[np.float64]:
-        """Float64 (len(rows), vocabulary); all end-of-sequence where no span continues."""
+        """Float64 (len(rows), vocabulary); all end-of-sequence where no span continues.
+
+        A row is added up and divided before it is laid out over the vocabulary, which the other
+        passages have a part in: its numbers are bit for bit the same whatever those are.
+        """
         result = np.zeros((len(rows), len(self._names)), dtype=np.float64)
-        size = len(prefix)
         for at, row in enumerate(rows):
-            mass = self._rows[row].mass
-            starts = self._starts(row, prefix)
-            if size:
-                result[at, self.eos] = sum(mass[s, s + size - 1] for s in starts)
-            longer = starts[starts + size < mass.shape[1]]
-            tokens = self._initial[row] if not size else self._following[row]
-            np.add.at(
-                result[at], tokens[longer + size], [mass[s, s + size :].sum() for s in longer]
-            )
-            total = result[at].sum()
-            if total > 0:
-                result[at] /= total
-            else:
-                result[at, self.eos] = 1.0
+            tokens, shares = self._continuations(row, prefix)
+            result[at, tokens] = shares
         return result
+
+    def _continuations(
+        self, row: int, prefix: tuple[int, ...]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Tokens that may follow, in the row's own order, with their probabilities."""
+        size, mass = len(prefix), self._rows[row].mass
+        starts = self._starts(row, prefix)
+        longer = starts[starts + size < mass.shape[1]]
+        words = self._initial[row] if not size else self._following[row]
+        shares = {self.eos: math.fsum(mass[s, s + size - 1] for s in starts) if size else 0.0}
+        for start in longer:
+            token = int(words[start + size])
+            shares[token] = shares.get(token, 0.0) + float(mass[start, start + size :].sum())
+        total = math.fsum(shares.values())
+        if total <= 0:  # no mass is left; NaN goes on to the caller
+            shares, total = {self.eos: 1.0}, 1.0
+        tokens = np.fromiter(shares, dtype=np.int64)
+        return tokens, np.fromiter(shares.values(), dtype=np.float64) / total
 
     def no_retrieval_token(self, prefix: tuple[int, ...]) -> int:
         """Without a passage there is nothing to extract: end-of-sequence."""
