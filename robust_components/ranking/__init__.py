@@ -2,5 +2,6 @@
 
 from robust_components.ranking.ranker import SmoothedRanker
 from robust_components.ranking.result import RankedDocument, Ranking
+from robust_components.ranking.smoothed_scorer import SmoothedScorer
 
-__all__ = ["RankedDocument", "Ranking", "SmoothedRanker"]
+__all__ = ["RankedDocument", "Ranking", "SmoothedRanker", "SmoothedScorer"]
