@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from robust_components.models.pair_encoding import encode_pairs, length_sorted
+from robust_components.models.pair_encoding import PairEncoder, length_sorted
 
-MONO_T5 = "Query: {query} Document: {document} Relevant:"
+MONO_T5 = ("Query:", "Document:", "Relevant:")
+USUAL_LENGTH = 512
 
 
 class TransformersPairScorer:
     """Scores (query, document) pairs with a cross-encoder; batches by length, keeps the order.
 
     Models with one label give a logit (mapped by ``output``), with two labels the probability of
-    label 1, encoder-decoder models the probability of "true" against "false" as in monoT5
-    (Nogueira et al. 2020). Logits are computed as float32.
+    label 1, encoder-decoder models the probability of "true" against "false" as the first word
+    they write, as in monoT5 (Nogueira et al. 2020). A score depends on its own pair alone, up to
+    float32 rounding: rows are padded on the right and masked, and half-precision weights are
+    widened to float32, because half-precision scores would move with the batch by a hundredth.
 
     Args:
-        network: a Hugging Face model.
-        tokenizer: its fast tokenizer.
-        output: ``"probability"`` (sigmoid, softmax) or ``"logit"``.
-        max_length: tokens of a pair; longer documents are cut.
-        tokens_a_batch: most tokens of a batch, padding included.
+        network: a Hugging Face model; moved to ``device``, to float32 and to evaluation mode.
+        tokenizer: its fast tokenizer; see :class:`PairEncoder` for special tokens in texts.
+        output: ``"probability"`` in [0, 1] (sigmoid, softmax) or ``"logit"``.
+        max_length: tokens of a pair, at least 16; longer documents are cut. By default 512, or
+            fewer where model or tokenizer says so.
+        tokens_a_batch: most tokens of a batch, padding included, at least 1.
+        answers: what an encoder-decoder writes for an irrelevant and for a relevant document, one
+            token each.
         name: for certificates.
         fingerprint: identity of the weights, for certificates.
         device: a torch device.
 
     Raises:
-        ValueError: the model has neither one nor two labels and is no encoder-decoder.
+        ValueError: the model has neither one nor two labels and is no encoder-decoder, or an
+            argument is outside its range.
+        TypeError: the tokenizer is not a fast one.
     """
 
     def __init__(
@@ -41,40 +49,61 @@ class TransformersPairScorer:
         tokenizer: Any,
         *,
         output: str = "probability",
-        max_length: int = 512,
+        max_length: int | None = None,
         tokens_a_batch: int = 4096,
+        answers: tuple[str, str] = ("false", "true"),
         name: str = "cross-encoder",
         fingerprint: str = "unknown",
         device: str = "cpu",
     ) -> None:
         if output not in ("probability", "logit"):
             raise ValueError(f"output must be 'probability' or 'logit', got {output!r}")
+        if tokens_a_batch < 1:
+            raise ValueError(f"tokens_a_batch must be at least 1, got {tokens_a_batch}")
         config = network.config
-        self.seq2seq = bool(getattr(config, "is_encoder_decoder", False))
-        if not self.seq2seq and config.num_labels not in (1, 2):
+        self.writes = (
+            bool(config.is_encoder_decoder) and network.get_output_embeddings() is not None
+        )
+        if not self.writes and config.num_labels not in (1, 2):
             raise ValueError(
                 f"a ranker needs a model with 1 or 2 labels, got {config.num_labels}; load a "
                 "cross-encoder for ranking, or wrap the model in an object with a score method"
             )
-        self.network = network.to(device).eval()
+        self.max_length = _checked_length(max_length, network, tokenizer)
+        self.encoder = PairEncoder(tokenizer, self.max_length, MONO_T5 if self.writes else None)
+        self.network = network.to(device).float().eval()
         self.tokenizer = tokenizer
         self.output = output
-        self.max_length = max_length
         self.tokens_a_batch = tokens_a_batch
         self.name = name
         self.fingerprint = fingerprint
         self.device = device
-        if self.seq2seq:
-            self._words = [
-                tokenizer(word, add_special_tokens=False)["input_ids"][0]
-                for word in ("false", "true")
-            ]
+        self._answers = [_one_token(tokenizer, word) for word in answers] if self.writes else []
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path, *, device: str = "cpu", **options: Any
+        cls,
+        model: str | Path,
+        *,
+        device: str = "cpu",
+        token: str | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        tokenizer_kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> TransformersPairScorer:
-        """Load a cross-encoder or monoT5-style model by folder or hub id."""
+        """Load a cross-encoder or a monoT5-style model by folder or hub id.
+
+        Args:
+            model: folder or hub id.
+            device: a torch device.
+            token: for private models on the hub.
+            model_kwargs: for the model's ``from_pretrained``.
+            tokenizer_kwargs: for the tokenizer's ``from_pretrained``.
+            options: for the constructor.
+
+        Raises:
+            ValueError: the weights lack a ranking head, which would be made up at random.
+        """
         from transformers import (
             AutoConfig,
             AutoModelForSeq2SeqLM,
@@ -82,60 +111,106 @@ class TransformersPairScorer:
             AutoTokenizer,
         )
 
-        config = AutoConfig.from_pretrained(model)
-        kind = (
-            AutoModelForSeq2SeqLM
-            if config.is_encoder_decoder
-            else AutoModelForSequenceClassification
+        more = dict(model_kwargs or {})
+        config = AutoConfig.from_pretrained(
+            model, token=token, trust_remote_code=more.get("trust_remote_code", False)
         )
-        network = kind.from_pretrained(model, torch_dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        digest = hashlib.sha256()
-        for key, value in sorted(network.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(value.contiguous().view(torch.uint8).numpy().tobytes())
-        options = {"name": str(model), "fingerprint": digest.hexdigest(), **options}
+        names = config.architectures or []
+        writes = config.is_encoder_decoder and not any("Classification" in name for name in names)
+        kind = AutoModelForSeq2SeqLM if writes else AutoModelForSequenceClassification
+        network, found = kind.from_pretrained(
+            model, **{"dtype": torch.float32, "token": token, **more}, output_loading_info=True
+        )
+        if found["missing_keys"]:
+            missing = sorted(found["missing_keys"])[:3]
+            raise ValueError(
+                f"{model} is no trained ranker: its weights lack {', '.join(missing)}, which would "
+                "be made up at random; load a cross-encoder, or train one with "
+                "robust-components train ranker"
+            )
+        tokenizer = AutoTokenizer.from_pretrained(model, token=token, **(tokenizer_kwargs or {}))
+        options = {
+            "name": str(model),
+            "fingerprint": fingerprint_of(network, tokenizer),
+            **options,
+        }
         return cls(network, tokenizer, device=device, **options)
 
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
         """One score a document, in order; see ``output``."""
+        return self.score_and_cuts(query, documents)[0]
+
+    def score_and_cuts(
+        self, query: str, documents: Sequence[str]
+    ) -> tuple[list[float], list[bool]]:
+        """Scores, and whether each document was cut to fit; encodes once for both."""
         if not documents:
-            return []
-        logits = self._logits([(query, document) for document in documents])
-        if self.output == "logit":
-            scores = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
-        elif logits.shape[1] == 1:
-            scores = logits[:, 0].sigmoid()
-        else:
-            scores = logits.softmax(1)[:, 1]
-        return [float(score) for score in scores]
+            return [], []
+        rows, cuts = self.encoder.encode([(query, document) for document in documents])
+        logits = self._logits(rows)
+        logit = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+        return (logit if self.output == "logit" else logit.sigmoid()).tolist(), cuts
 
     def truncates(self, query: str, documents: Sequence[str]) -> list[bool]:
         """Whether each document is cut when it is scored for ``query``."""
-        if not documents:
-            return []
-        return encode_pairs(self.tokenizer, self._pairs(query, documents), self.max_length)[1]
+        return self.encoder.encode([(query, document) for document in documents])[1]
 
-    def _pairs(self, query: str, documents: Sequence[str]) -> list[tuple[str, str]]:
-        return [(query, document) for document in documents]
-
-    def _logits(self, pairs: Sequence[tuple[str, str]]) -> torch.Tensor:
-        rows, _ = encode_pairs(self.tokenizer, pairs, self.max_length)
-        labels = 2 if self.seq2seq else int(self.network.config.num_labels)
-        found = torch.empty(len(pairs), labels)
+    def _logits(self, rows: Sequence[dict[str, list[int]]]) -> torch.Tensor:
+        """Float64 logits of shape (rows, labels), computed in float32."""
+        parts: list[torch.Tensor] = []
+        order: list[int] = []
         for batch in length_sorted([len(row["input_ids"]) for row in rows], self.tokens_a_batch):
-            inputs = self.tokenizer.pad([rows[i] for i in batch], return_tensors="pt")
-            inputs = {key: value.to(self.device) for key, value in inputs.items()}
+            padded = self.encoder.pad([rows[i] for i in batch])
+            inputs = {key: torch.tensor(ids, device=self.device) for key, ids in padded.items()}
             with torch.inference_mode():
-                found[torch.tensor(batch)] = self._forward(inputs).float().cpu()
+                parts.append(self._forward(inputs).double().cpu())
+            order.extend(batch)
+        found = torch.empty(len(rows), parts[0].shape[1], dtype=torch.float64)
+        found[torch.tensor(order)] = torch.cat(parts)
         return found
 
     def _forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        if not self.seq2seq:
+        if not self.writes:
             logits: torch.Tensor = self.network(**inputs).logits
             return logits
-        inputs.pop("token_type_ids", None)
-        start = self.network.config.decoder_start_token_id
-        first = torch.full((inputs["input_ids"].shape[0], 1), start, device=self.device)
+        start = self.network.generation_config.decoder_start_token_id
+        first = torch.full((len(inputs["input_ids"]), 1), start, device=self.device)
         logits = self.network(**inputs, decoder_input_ids=first).logits[:, 0]
-        return logits[:, self._words]
+        return logits[:, self._answers]
+
+
+def fingerprint_of(network: Any, tokenizer: Any) -> str:
+    """SHA-256 of weights, configuration and tokenizer, before anything is moved or widened."""
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    digest.update(network.config.to_json_string().encode())
+    if getattr(tokenizer, "is_fast", False):
+        digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    return digest.hexdigest()
+
+
+def _checked_length(max_length: int | None, network: Any, tokenizer: Any) -> int:
+    """The length asked for, or the usual one, and never more positions than the model has."""
+    positions = getattr(network.config, "max_position_embeddings", None)
+    limits = [int(tokenizer.model_max_length)]
+    if isinstance(positions, int) and positions > 0:
+        limits.append(positions)
+    if max_length is None:
+        return min(USUAL_LENGTH, *limits)
+    if max_length > limits[-1]:
+        raise ValueError(
+            f"max_length must be at most {limits[-1]}, what the model reads, got {max_length}"
+        )
+    return max_length
+
+
+def _one_token(tokenizer: Any, word: str) -> int:
+    ids = tokenizer(word, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise ValueError(
+            f"answers must be one token each for this tokenizer, {word!r} is {len(ids)}; pass the "
+            "two words the model was trained to write"
+        )
+    return int(ids[0])

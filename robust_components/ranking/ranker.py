@@ -157,6 +157,7 @@ class SmoothedRanker:
             analysis = sampler.run(
                 self.threat, k, self.scope, self.numerical_margin, self.alpha, began
             )
+            cut = sampler.cut
             extra = {"samples": sampler.drawn, "stopped": sampler.stopped}
         else:
             analysis = self._score_copies(scoring, query, words, k, cut)
@@ -191,7 +192,8 @@ class SmoothedRanker:
         touchable: NDArray[np.bool_] = np.array(
             [copy.touchable for one in words for copy in seen[one]], dtype=bool
         ).reshape(shape)
-        self._note_cuts(query, texts, len(words), cut)
+        each = mechanism.blocks * mechanism.partitions
+        cut.update(i for i in range(len(words)) if scoring.cut(texts[i * each : (i + 1) * each]))
         mean = self.aggregation == "mean"
         return FixedAnalysis(
             copies=CopyScores(quantise(values), touchable),
@@ -202,22 +204,14 @@ class SmoothedRanker:
             quantile=None if mean else self.quantile,
         )
 
-    def _note_cuts(self, query: str, texts: Sequence[str], count: int, cut: set[int]) -> None:
-        """Remember which documents had a text the model cut, if the model can tell."""
-        truncates = getattr(self.model, "truncates", None)
-        if truncates is None or not count:
-            return
-        each = len(texts) // count
-        flags = truncates(query, texts)
-        cut.update(i // each for i, flag in enumerate(flags) if flag)
-
     def _base_scores(
         self, scoring: Scoring, query: str, documents: Sequence[str], cut: set[int]
     ) -> list[float] | None:
         if not self.base_scores:
             return None
-        self._note_cuts(query, documents, len(documents), cut)
-        return [float(score) for score in scoring.score(query, documents)]
+        scores = [float(score) for score in scoring.score(query, documents)]
+        cut.update(i for i, document in enumerate(documents) if scoring.cut([document]))
+        return scores
 
     def _ranking(
         self,

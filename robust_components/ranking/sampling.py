@@ -71,13 +71,17 @@ class Sampler:
         self.generator = mechanism.generator()
         self.estimates: list[float] = []
         self.samples: list[list[float]] = [[] for _ in words]
+        self.cut: set[int] = set()
         self.drawn = 0
         self.stopped = "every document has all its samples"
 
     def _draw(self, document: int, number: int) -> list[float]:
         copies = self.mechanism.sample(self.words[document], number, self.generator)
         self.drawn += len(copies)
-        scores = self.scoring.score(self.query, [copy.text for copy in copies])
+        texts = [copy.text for copy in copies]
+        scores = self.scoring.score(self.query, texts)
+        if self.scoring.cut(texts):
+            self.cut.add(document)
         return [float(score) for score in scores]
 
     def _extend(self, document: int, number: int) -> int:

@@ -62,6 +62,7 @@ class Scoring:
         self.map = check_score_map(score_map)
         self.bounded = bounded
         self.passes = 0
+        self._cut: set[str] = set()
 
     def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float64]:
         """Mapped scores of ``texts``, float64 of shape (texts,); equal texts are scored once.
@@ -71,7 +72,7 @@ class Scoring:
                 outside [0, 1].
         """
         distinct = list(dict.fromkeys(texts))
-        raw = list(self.scorer.score(query, distinct)) if distinct else []
+        raw = self._raw(query, distinct) if distinct else []
         self.passes += len(distinct)
         if len(raw) != len(distinct):
             raise ValueError(
@@ -80,6 +81,18 @@ class Scoring:
             )
         known = {text: self._checked(text, one) for text, one in zip(distinct, raw, strict=True)}
         return np.array([known[text] for text in texts], dtype=np.float64)
+
+    def cut(self, texts: Sequence[str]) -> bool:
+        """Whether the model cut one of these texts when it scored them, as far as it tells."""
+        return not self._cut.isdisjoint(texts)
+
+    def _raw(self, query: str, texts: Sequence[str]) -> list[float]:
+        noting = getattr(self.scorer, "score_and_cuts", None)
+        if noting is None:
+            return list(self.scorer.score(query, texts))
+        scores, cuts = noting(query, texts)
+        self._cut.update(text for text, cut in zip(texts, cuts, strict=True) if cut)
+        return list(scores)
 
     def _checked(self, text: str, raw: object) -> float:
         shown = text if len(text) <= 60 else text[:57] + "..."

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from robust_components.models.pair_encoding import encode_pairs, length_sorted
+from robust_components.models.pair_encoding import PairEncoder, length_sorted
 from robust_components.ranking.lists import TrainingRow
 from robust_components.smoothing import BalancedMask, split_words
 
@@ -62,12 +62,15 @@ class Settings:
 Scores = Callable[[list[dict[str, list[int]]]], Tensor]
 
 
-def forward(network: Any, tokenizer: Any, rows: list[dict[str, list[int]]], tokens: int) -> Tensor:
+def forward(
+    network: Any, encoder: PairEncoder, rows: list[dict[str, list[int]]], tokens: int
+) -> Tensor:
     """Logits of encoded rows, shape (rows,), in the order given, with gradients."""
     parts: list[Tensor] = []
     order: list[int] = []
     for batch in length_sorted([len(row["input_ids"]) for row in rows], tokens):
-        inputs = tokenizer.pad([rows[i] for i in batch], return_tensors="pt")
+        padded = encoder.pad([rows[i] for i in batch])
+        inputs = {key: torch.tensor(ids) for key, ids in padded.items()}
         parts.append(network(**inputs).logits[:, -1].float())
         order.extend(batch)
     back = torch.empty(len(order), dtype=torch.long)
@@ -77,7 +80,7 @@ def forward(network: Any, tokenizer: Any, rows: list[dict[str, list[int]]], toke
 
 def step_loss(
     network: Any,
-    tokenizer: Any,
+    encoder: PairEncoder,
     rows: Sequence[TrainingRow],
     settings: Settings,
     rng: random.Random,
@@ -93,8 +96,8 @@ def step_loss(
     masked = len(pairs)
     for row in rows:
         pairs.extend((row.query, text) for text in row.draw(settings.plain_negatives, rng))
-    encoded, _ = encode_pairs(tokenizer, pairs, settings.max_length)
-    logits = forward(network, tokenizer, encoded, settings.tokens_a_batch)
+    encoded, _ = encoder.encode(pairs)
+    logits = forward(network, encoder, encoded, settings.tokens_a_batch)
     copies_logits = logits[:masked].view(len(rows), -1, blocks)
     votes = copies_logits.sigmoid()
     bound = votes.mean(2)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from robust_components.models.embedded import HUB_ID, WEIGHTS, base_fingerprint, base_path
-from robust_components.models.pair_encoding import encode_pairs
+from robust_components.models.pair_encoding import PairEncoder
 from robust_components.ranking.evaluation import evaluate_lists
 from robust_components.ranking.lists import TrainingRow, read_rows
 from robust_components.ranking.training import Settings, forward, step_loss
@@ -57,7 +57,7 @@ def train(arguments: argparse.Namespace) -> None:
         temperature=arguments.temperature,
         negatives=arguments.negatives,
     )
-    tokenizer = AutoTokenizer.from_pretrained(base_path())
+    encoder = PairEncoder(AutoTokenizer.from_pretrained(base_path()), settings.max_length)
     network = AutoModelForSequenceClassification.from_pretrained(
         base_path(), num_labels=1, attn_implementation="eager"
     )
@@ -98,7 +98,7 @@ def train(arguments: argparse.Namespace) -> None:
             order = rng.sample(rows, len(rows))
         batch = [order.pop() for _ in range(settings.queries)]
         low_rank.merge()
-        loss, parts = step_loss(low_rank, tokenizer, batch, settings, rng)
+        loss, parts = step_loss(low_rank, encoder, batch, settings, rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(list(low_rank.parameters()), 1.0)
@@ -125,7 +125,7 @@ def train(arguments: argparse.Namespace) -> None:
                 checkpoint,
             )
             low_rank.load_state(averaged)
-            figures = report(low_rank, tokenizer, held, settings)
+            figures = report(low_rank, encoder, held, settings)
             low_rank.load_state(now)
             minutes = (time.time() - began) / 60
             print(
@@ -139,24 +139,23 @@ def train(arguments: argparse.Namespace) -> None:
 class NetworkScorer:
     """The network in training as a pair scorer."""
 
-    def __init__(self, network: LowRankNetwork, tokenizer: Any, settings: Settings) -> None:
+    def __init__(self, network: LowRankNetwork, encoder: PairEncoder, settings: Settings) -> None:
         self.network = network
-        self.tokenizer = tokenizer
+        self.encoder = encoder
         self.settings = settings
 
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
         """Probabilities, one a document."""
-        pairs = [(query, document) for document in documents]
-        encoded, _ = encode_pairs(self.tokenizer, pairs, self.settings.max_length)
+        encoded, _ = self.encoder.encode([(query, document) for document in documents])
         with torch.inference_mode():
-            logits = forward(self.network, self.tokenizer, encoded, self.settings.tokens_a_batch)
+            logits = forward(self.network, self.encoder, encoded, self.settings.tokens_a_batch)
         return [float(score) for score in logits.sigmoid()]
 
 
 def report(
-    low_rank: LowRankNetwork, tokenizer: Any, rows: list[TrainingRow], settings: Settings
+    low_rank: LowRankNetwork, encoder: PairEncoder, rows: list[TrainingRow], settings: Settings
 ) -> dict[str, float]:
-    return evaluate_lists(NetworkScorer(low_rank, tokenizer, settings), rows, BalancedMask())
+    return evaluate_lists(NetworkScorer(low_rank, encoder, settings), rows, BalancedMask())
 
 
 def save(
