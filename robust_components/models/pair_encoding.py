@@ -169,7 +169,7 @@ def _text_tokenizer(tokenizer: Any) -> Any:
 
 
 def _around(tokenizer: Any, count: int) -> tuple[list[int], list[int], list[range]]:
-    """Ids and types of one or two texts among special tokens, and the first and last text's place."""
+    """Ids and types of one text or two among special tokens, and where first and last text lie."""
     from tokenizers import Tokenizer
 
     backend: Any = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
