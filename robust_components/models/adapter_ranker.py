@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from robust_components.models.embedded import base_fingerprint, base_path
 from robust_components.models.pair_scorer import TransformersPairScorer
@@ -12,8 +13,13 @@ from robust_components.models.pair_scorer import TransformersPairScorer
 FILES = ("ranker.json", "adapter_config.json", "adapter_model.safetensors", "head.safetensors")
 
 
-def ranker_from_folder(folder: str | Path, *, device: str = "cpu") -> TransformersPairScorer:
-    """The ranker in ``folder``, updates merged into an ordinary Hugging Face cross-encoder."""
+def ranker_from_folder(folder: str | Path, **options: Any) -> TransformersPairScorer:
+    """The ranker in ``folder``, updates merged into an ordinary Hugging Face cross-encoder.
+
+    Args:
+        folder: a folder written by ``robust-components train ranker``.
+        options: for :class:`TransformersPairScorer`.
+    """
     from safetensors.torch import load_file
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -57,5 +63,5 @@ def ranker_from_folder(folder: str | Path, *, device: str = "cpu") -> Transforme
         max_length=settings["max_length"],
         name="robust-components ranker over all-MiniLM-L6-v2",
         fingerprint=digest.hexdigest(),
-        device=device,
+        **options,
     )

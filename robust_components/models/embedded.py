@@ -63,12 +63,20 @@ def _shared_reader(threshold: float | None, device: str) -> ExtractiveReader:
     return ExtractiveReader.from_folder(WEIGHTS / "reader", threshold=threshold, device=device)
 
 
-def load_ranker(folder: str | Path | None = None, *, device: str = "cpu") -> TransformersPairScorer:
+def load_ranker(
+    folder: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    output: str = "probability",
+    tokens_a_batch: int = 4096,
+) -> TransformersPairScorer:
     """The embedded ranker, one for the whole process, or the adapter in ``folder``.
 
     Args:
         folder: a folder written by ``robust-components train ranker``.
         device: a torch device.
+        output: ``"probability"`` in [0, 1], or ``"logit"``.
+        tokens_a_batch: most tokens of a batch, padding included.
 
     Raises:
         ImportError: torch, transformers or safetensors is not installed.
@@ -76,18 +84,18 @@ def load_ranker(folder: str | Path | None = None, *, device: str = "cpu") -> Tra
         ValueError: the adapter belongs to another base model.
     """
     _need("ranker", "torch", "transformers", "safetensors")
+    if folder is None:
+        return _shared_ranker(device, output, tokens_a_batch)
     from robust_components.models.adapter_ranker import ranker_from_folder
 
-    if folder is None:
-        return _shared_ranker(device)
-    return ranker_from_folder(folder, device=device)
+    return ranker_from_folder(folder, device=device, output=output, tokens_a_batch=tokens_a_batch)
 
 
 @functools.cache
-def _shared_ranker(device: str) -> TransformersPairScorer:
-    from robust_components.models.adapter_ranker import ranker_from_folder
-
-    return ranker_from_folder(WEIGHTS / "ranker", device=device)
+def _shared_ranker(device: str, output: str, tokens_a_batch: int) -> TransformersPairScorer:
+    return load_ranker(
+        WEIGHTS / "ranker", device=device, output=output, tokens_a_batch=tokens_a_batch
+    )
 
 
 def _need(what: str, *packages: str) -> None:

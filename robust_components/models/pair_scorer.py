@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,9 @@ def fingerprint_of(network: Any, tokenizer: Any) -> str:
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     digest.update(network.config.to_json_string().encode())
     if getattr(tokenizer, "is_fast", False):
-        digest.update(tokenizer.backend_tokenizer.to_str().encode())
+        data = json.loads(tokenizer.backend_tokenizer.to_str())
+        data["truncation"] = data["padding"] = None  # of the last call, not of the tokenizer
+        digest.update(json.dumps(data, sort_keys=True).encode())
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 from robust_components.smoothing.balanced_mask import BalancedMask
 from robust_components.smoothing.hash_buckets import HashBuckets
 from robust_components.smoothing.mechanism import FixedMechanism, MaskedCopy
+from robust_components.smoothing.named import mechanism_named
 from robust_components.smoothing.random_mask import RandomMask
 from robust_components.smoothing.words import join_words, split_words
 
@@ -13,5 +14,6 @@ __all__ = [
     "MaskedCopy",
     "RandomMask",
     "join_words",
+    "mechanism_named",
     "split_words",
 ]
