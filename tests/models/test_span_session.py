@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-import robust_components.models  # noqa: E402
-from robust_components.models import load_reader  # noqa: E402
-from robust_components.models.span_session import SpanSession, WordSpans  # noqa: E402
+import robust_components.models
+from robust_components.models import load_reader
+from robust_components.models.span_session import SpanSession, WordSpans
 
 READER = Path(robust_components.models.__file__).parent / "weights" / "reader"
 needs_reader = pytest.mark.skipif(
