@@ -1,5 +1,6 @@
 """Models: protocols, adapters, test doubles, and the embedded models."""
 
 from robust_components.models.embedded import load_ranker, load_reader
+from robust_components.models.token_models import load_token_model
 
-__all__ = ["load_ranker", "load_reader"]
+__all__ = ["load_ranker", "load_reader", "load_token_model"]

@@ -66,6 +66,10 @@ class TokenSession(Protocol):
         abstention: float64 array of shape (rows,): each row's probability of "I don't know".
         truncated: for each row, whether its passage was cut.
         failures: for each row, why it produced no distribution, or ``None``.
+
+    A session may also count, for whoever measures cost: ``token_rows``, the tokens of prompts and
+    answers it fed to its model for the rows asked for (a shared beginning counts once, when it is
+    fed), and ``padding_rows``, what it fed besides.
     """
 
     eos: int

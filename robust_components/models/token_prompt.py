@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from robust_components.checks import positive_integer
 
@@ -99,6 +99,21 @@ class PromptTemplate:
         if not self.abstention.strip():
             raise ValueError('abstention must not be empty; try "I don\'t know"')
 
+    @classmethod
+    def of(cls, template: PromptTemplate | Mapping[str, Any] | None) -> PromptTemplate:
+        """A template from its fields, as a configuration file has them; the default for ``None``.
+
+        Raises:
+            ValueError, TypeError: see the class; or a field is unknown.
+        """
+        if isinstance(template, PromptTemplate):
+            return template
+        fields = dict(template or {})
+        examples = [
+            e if isinstance(e, Example) else Example(**e) for e in fields.pop("examples", ())
+        ]
+        return cls(examples=tuple(examples), **fields)
+
     def messages(self, *, with_passage: bool) -> list[dict[str, str]]:
         """The conversation up to the question, with marks for passage and question."""
         instructions = self.instructions if with_passage else self.instructions_without_passage
@@ -156,9 +171,13 @@ class TokenPrompts:
         context: tokens the model can read and write in all, or ``None`` for no limit.
         separate_answer: the answer is not a continuation of the prompt (encoder-decoder models).
 
+    Attributes:
+        abstention: the tokens of "I don't know" as an answer.
+
     Raises:
-        ValueError, TypeError: a limit is below 1 or no integer, or the chat template drops or
-            repeats the passage or the question.
+        ValueError, TypeError: a limit is below 1 or no integer, there is no room for an answer, the
+            chat template drops or repeats the passage or the question, or the abstention has no
+            tokens.
     """
 
     def __init__(
@@ -179,7 +198,29 @@ class TokenPrompts:
         self._separate = separate_answer
         self._layouts = {flag: self._layout(flag) for flag in (True, False)}
         self._prefixes = {flag: self._prefix(layout) for flag, layout in self._layouts.items()}
-        self._abstention = self._abstention_tokens(self._layouts[True])
+        self.abstention = self._abstention_tokens(self._layouts[True])
+        if not self.abstention:
+            raise ValueError(
+                f"abstention must have tokens, got none for {template.abstention!r}; "
+                "choose other words in the template"
+            )
+        if separate_answer and context is not None and self.max_answer_tokens >= context:
+            raise ValueError(
+                f"max_answer_tokens must be below the model's context of {context}, got "
+                f"{max_answer_tokens}; lower it"
+            )
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens a prompt may have so that an answer fits behind it; ``None`` for no limit."""
+        if self._context is None or self._separate:
+            return self._context
+        return self._context - max(len(self.abstention), self.max_answer_tokens)
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """Some of the template's own tokens, at least one."""
+        return (*self._prefixes[True], *self.abstention)
 
     def question(self, query: str, *, with_passage: bool = True) -> QuestionPrompt:
         """The prompt of ``query``.
@@ -192,20 +233,19 @@ class TokenPrompts:
         suffix = vocabulary.encode(layout.between, markup=True) if layout.between else []
         suffix += plain_tokens(vocabulary, layout.query_gap + query)
         suffix += vocabulary.encode(layout.tail, markup=True) if layout.tail else []
-        if not layout.from_chat:
+        if self._separate and not layout.from_chat:
             suffix += vocabulary.trailing
         prefix, room = self._prefixes[with_passage], self.max_passage_tokens
-        if self._context is not None:
-            answer = 0 if self._separate else max(len(self._abstention), self.max_answer_tokens)
-            left = self._context - len(prefix) - len(suffix) - answer
-            if left < 0:
+        if self.longest is not None:
+            left = self.longest - len(prefix) - len(suffix)
+            if left < 1:
                 raise ValueError(
-                    f"the prompt without a passage has {len(prefix) + len(suffix)} tokens and the "
-                    f"answer may have {answer}, but the model's context is {self._context}; "
-                    "shorten the question, the examples or max_answer_tokens"
+                    f"the prompt must leave room for a passage in {self.longest} tokens, which the "
+                    f"model's context leaves before the answer, but has {len(prefix) + len(suffix)}"
+                    " without it; shorten the question, the examples or max_answer_tokens"
                 )
             room = min(room, left)
-        return QuestionPrompt(prefix, tuple(suffix), self._abstention, room)
+        return QuestionPrompt(prefix, tuple(suffix), self.abstention, room)
 
     def passage(self, text: str, room: int) -> tuple[tuple[int, ...], bool]:
         """Tokens of a passage, at most ``room``, and whether it was cut."""

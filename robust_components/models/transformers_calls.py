@@ -1,0 +1,221 @@
+"""How causal and encoder-decoder models are called: what they read, and one token more."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache, EncoderDecoderCache
+
+from robust_components.models.transformers_cache import Pairs, Prompt, cache_from, pairs_of
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What an encoder made of some rows: keys and values, the states, and which columns count."""
+
+    pairs: Pairs
+    encoded: Tensor
+    mask: Tensor
+
+
+class Calls(Protocol):
+    """A model as sessions call it.
+
+    Attributes:
+        device: where its inputs belong.
+    """
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def begin(self, tokens: tuple[int, ...]) -> Pairs:
+        """Keys and values of a beginning that many prompts share; none where it cannot be."""
+        ...
+
+    def read(
+        self,
+        shared: Pairs,
+        prefix: tuple[int, ...],
+        rest: tuple[int, ...],
+        forced: tuple[int, ...],
+    ) -> tuple[Prompt, Tensor, int]:
+        """Read ``prefix + rest``, then ``forced`` as the beginning of an answer.
+
+        Args:
+            shared: what ``begin(prefix)`` gave.
+
+        Returns:
+            The prompt without what was forced; float32 logits (1 + len(forced), vocabulary), of the
+            answer's first token and of what follows each forced one; the number of tokens fed.
+        """
+        ...
+
+    def step(
+        self, tokens: Tensor, cache: Cache, mask: Tensor, positions: Tensor, beside: Beside | None
+    ) -> Tensor:
+        """Float32 logits (rows, vocabulary) after one more token a row.
+
+        Args:
+            tokens: (rows, 1).
+            cache: keys and values so far.
+            mask: (rows, columns), which columns a row may see, its own new one included.
+            positions: (rows, 1), the place of the token in its row.
+            beside: what the encoder made of each row, for encoder-decoder models.
+        """
+        ...
+
+
+class CausalCalls:
+    """A decoder-only model. Arguments that its ``forward`` does not take are left out."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        taken = inspect.signature(inner.forward).parameters
+        self._positions = "position_ids" in taken
+        self._keeps = "logits_to_keep" in taken
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self._model.device)
+
+    @torch.inference_mode()
+    def begin(self, tokens: tuple[int, ...]) -> Pairs:
+        if not tokens:
+            return []
+        cache = DynamicCache()
+        self._feed(tokens, cache, before=0, keep=1)
+        return pairs_of(cache)
+
+    @torch.inference_mode()
+    def read(
+        self,
+        shared: Pairs,
+        prefix: tuple[int, ...],
+        rest: tuple[int, ...],
+        forced: tuple[int, ...],
+    ) -> tuple[Prompt, Tensor, int]:
+        before = len(prefix) if shared else 0
+        tokens = (*rest, *forced) if shared else (*prefix, *rest, *forced)
+        cache = cache_from(shared)
+        logits = self._feed(tokens, cache, before=before, keep=1 + len(forced))
+        length = before + len(tokens) - len(forced)
+        prompt = Prompt(pairs_of(cache, 0, length), length, len(prefix))
+        return prompt, logits[0], len(tokens)
+
+    @torch.inference_mode()
+    def step(
+        self, tokens: Tensor, cache: Cache, mask: Tensor, positions: Tensor, beside: Beside | None
+    ) -> Tensor:
+        return self._call(tokens, cache, mask, positions, keep=1)[:, -1]
+
+    def _feed(self, tokens: tuple[int, ...], cache: Cache, *, before: int, keep: int) -> Tensor:
+        """One row, nothing of it masked."""
+        end = before + len(tokens)
+        return self._call(
+            torch.tensor([tokens], device=self.device),
+            cache,
+            torch.ones((1, end), dtype=torch.long, device=self.device),
+            torch.arange(before, end, device=self.device)[None],
+            keep,
+        )
+
+    def _call(
+        self, tokens: Tensor, cache: Cache, mask: Tensor, positions: Tensor, keep: int
+    ) -> Tensor:
+        options: dict[str, Any] = {"position_ids": positions} if self._positions else {}
+        if self._keeps:
+            options["logits_to_keep"] = keep
+        output = self._model(
+            input_ids=tokens, past_key_values=cache, attention_mask=mask, use_cache=True, **options
+        )
+        logits: Tensor = output.logits[:, -keep:].float()
+        return logits
+
+
+class SeqToSeqCalls:
+    """An encoder-decoder model: the encoder reads the prompt, the decoder writes the answer.
+
+    Every position of the encoder sees the passage, so that nothing of a prompt can be shared.
+
+    Raises:
+        ValueError: the model does not say which token its answers begin with.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._start = _start(model)
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self._model.device)
+
+    def begin(self, tokens: tuple[int, ...]) -> Pairs:
+        return []
+
+    @torch.inference_mode()
+    def read(
+        self,
+        shared: Pairs,
+        prefix: tuple[int, ...],
+        rest: tuple[int, ...],
+        forced: tuple[int, ...],
+    ) -> tuple[Prompt, Tensor, int]:
+        tokens = torch.tensor([(*prefix, *rest)], device=self.device)
+        encoded = self._model.get_encoder()(
+            input_ids=tokens, attention_mask=torch.ones_like(tokens)
+        ).last_hidden_state
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        written = torch.tensor([(self._start, *forced)], device=self.device)
+        logits = self._call(written, cache, encoded, torch.ones_like(tokens))
+        prompt = Prompt(pairs_of(cache.self_attention_cache, 0, 1), 1)
+        prompt = replace(prompt, cross=pairs_of(cache.cross_attention_cache), encoded=encoded)
+        return prompt, logits[0], tokens.shape[1] + written.shape[1]
+
+    @torch.inference_mode()
+    def step(
+        self, tokens: Tensor, cache: Cache, mask: Tensor, positions: Tensor, beside: Beside | None
+    ) -> Tensor:
+        assert beside is not None
+        both = EncoderDecoderCache(cache, cache_from(beside.pairs))
+        return self._call(tokens, both, beside.encoded, beside.mask, mask)[:, -1]
+
+    def _call(
+        self,
+        tokens: Tensor,
+        cache: Cache,
+        encoded: Tensor,
+        encoded_mask: Tensor,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        logits: Tensor = self._model(
+            decoder_input_ids=tokens,
+            encoder_outputs=(encoded,),
+            attention_mask=encoded_mask,
+            decoder_attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        return logits.float()
+
+
+def calls_for(model: Any) -> Calls:
+    """The calls of a model, by its ``config.is_encoder_decoder``."""
+    return SeqToSeqCalls(model) if model.config.is_encoder_decoder else CausalCalls(model)
+
+
+def _start(model: Any) -> int:
+    """The token an encoder-decoder model's answers begin with."""
+    for config in (model.generation_config, model.config):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            value = getattr(config, name, None)
+            if value is not None:
+                return int(value)
+    raise ValueError(
+        "the model must say which token its answers begin with, got decoder_start_token_id None; "
+        "set it in its generation_config"
+    )
