@@ -11,11 +11,14 @@ NORMALISER = (
     "but signs, percent, primes, # and marks inside numbers"
 )
 
+LONGEST_ANSWER = 100_000
+"""Characters of an answer; a longer response counts as none."""
+
 _DASHES = re.compile(r"[\u2010-\u2015\u2212]")
 _SUPERSCRIPTS = re.compile(r"[\u00b2\u00b3\u00b9\u2070-\u2079]")
 _FRACTIONS = re.compile(r"[\u00bc-\u00be\u2150-\u215e]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_LOOSE_PERCENT = re.compile(r"\s+(?=[%\u2030])")
+_LOOSE_PERCENT = re.compile(r"(?<!\s)\s+(?=[%\u2030])")
 _LOOSE_MINUS = re.compile(r"(?<!\S)-\s+(?=\d)")
 _ARTICLE = re.compile(r"^(?:(?:an?|the)\s+)+(?=\S)")
 _UNKNOWN = re.compile(

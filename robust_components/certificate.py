@@ -11,9 +11,10 @@ import hashlib
 import hmac
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from types import UnionType
 from typing import Any, ClassVar
 
 VERSION = "1"
@@ -39,6 +40,29 @@ class Statement(StrEnum):
     """The texts at hand may already hold up to ``budget`` hostile ones."""
     PRE_ATTACK = "pre_attack"
     """The texts at hand are clean; the attack is still to come."""
+
+
+_TEXT = (str, "text")
+_OBJECT = (dict, "an object")
+_TYPES: dict[str, tuple[type | UnionType, str]] = {
+    "claim": _TEXT,
+    "certified": (bool, "true or false"),
+    "guarantee": _TEXT,
+    "threat": _OBJECT,
+    "statement": _TEXT,
+    "radius": (int, "a whole number"),
+    "method": _TEXT,
+    "confidence": (float | None, "a number or null"),
+    "parameters": _OBJECT,
+    "evidence": _OBJECT,
+    "assumptions": (list, "a list of sentences"),
+    "reason": (str | None, "text or null"),
+    "model": _OBJECT,
+    "cost": _OBJECT,
+    "version": _TEXT,
+    "digest": _TEXT,
+    "signature": (str | None, "text or null"),
+}
 
 
 def canonical_json(data: Mapping[str, Any]) -> str:
@@ -121,7 +145,7 @@ class Certificate:
         """Read a stored certificate; the stored digest is kept as it is, for :meth:`verify`.
 
         Raises:
-            ValueError: a field is missing, unknown, or has a value outside its range.
+            ValueError: a field is missing, unknown, of another type or outside its range.
         """
         if not isinstance(data, Mapping):
             raise ValueError(
@@ -136,17 +160,39 @@ class Certificate:
                 f"not a certificate of version {VERSION}: missing fields {missing}, "
                 f"unknown fields {unknown}; pass the output of Certificate.to_dict()"
             )
-        if not isinstance(data["digest"], str) or not data["digest"]:
+        try:
+            values = json.loads(canonical_json(dict(data)))
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(
-                f"digest must be a SHA-256 hex string, got {data['digest']!r}; "
+                f"a certificate must be plain JSON data ({error}); "
                 "pass the output of Certificate.to_dict()"
-            )
-        values = json.loads(canonical_json(dict(data)))
+            ) from None
+        for name, (types, wanted) in _TYPES.items():
+            if not isinstance(values.get(name), types) or isinstance(values.get(name), bool) != (
+                types is bool
+            ):
+                raise ValueError(
+                    f"{name} must be {wanted}, got {repr(values.get(name))[:80]}; "
+                    "pass the output of Certificate.to_dict()"
+                )
+        if not values["digest"]:
+            raise ValueError("digest must not be empty; pass the output of Certificate.to_dict()")
+        if not all(isinstance(sentence, str) for sentence in values["assumptions"]):
+            raise ValueError("assumptions must be sentences; pass the output of to_dict()")
         return cls(**{**values, "assumptions": tuple(values["assumptions"])})
 
     @classmethod
     def from_json(cls, text: str) -> Certificate:
-        return cls.from_dict(json.loads(text))
+        """:meth:`from_dict` for JSON text.
+
+        Raises:
+            ValueError: the text is no JSON, or no certificate.
+        """
+        try:
+            data = json.loads(text)
+        except RecursionError:
+            raise ValueError("the text is nested too deeply for a certificate") from None
+        return cls.from_dict(data)
 
     def sign(self, key: str | bytes) -> Certificate:
         """Return a copy with an HMAC-SHA256 signature of the digest made with ``key``."""
@@ -165,6 +211,23 @@ class Certificate:
         from robust_components.verification import problems
 
         return problems(self.to_dict(), key)
+
+    def concerns(
+        self, query: str, passages: Sequence[str], sources: Sequence[str] | None = None
+    ) -> bool:
+        """Whether this certificate is about this question and these passages, in this order.
+
+        Args:
+            query: the question.
+            passages: the texts that were read; none of those beyond ``top_k``.
+            sources: the source of each passage; not compared when ``None``.
+
+        Raises:
+            TypeError: the question, a passage or a source is no text.
+        """
+        from robust_components.verification import concerns
+
+        return concerns(self.to_dict(), query, passages, sources)
 
     def __str__(self) -> str:
         """Three lines: the claim, how far it holds, what it rests on."""

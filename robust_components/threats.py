@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from robust_components.checks import positive_integer
+from robust_components.checks import positive_integer as positive_integer
 
 
 @dataclass(frozen=True)

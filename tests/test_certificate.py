@@ -110,7 +110,7 @@ def test_from_dict_says_what_is_wrong(certificate):
         Certificate.from_dict({**data, "colour": "green"})
     with pytest.raises(ValueError, match="JSON object, got list"):
         Certificate.from_dict([data])
-    with pytest.raises(ValueError, match="digest must be a SHA-256 hex string, got ''"):
+    with pytest.raises(ValueError, match="digest must not be empty"):
         Certificate.from_dict({**data, "digest": ""})
     for name in ("guarantee", "statement"):
         with pytest.raises(ValueError, match="nonsense"):
@@ -144,3 +144,41 @@ def test_html_shows_the_same_and_escapes_it(certificate, refused):
     assert "&lt;b&gt;no&lt;/b&gt;" in refused._repr_html_()
     marked = replace(certificate, assumptions=("<script>",), digest="")
     assert "<script>" not in marked._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("assumptions", 5),
+        ("assumptions", "text"),
+        ("assumptions", [5]),
+        ("certified", 1),
+        ("claim", None),
+        ("radius", True),
+        ("radius", 1.0),
+        ("confidence", "high"),
+        ("digest", 7),
+        ("digest", ""),
+        ("evidence", []),
+        ("reason", 0),
+        ("threat", None),
+        ("cost", float("nan")),
+        ("model", b"bytes"),
+        ("guarantee", ["deterministic"]),
+    ],
+)
+def test_from_dict_refuses_other_types(certificate, name, value):
+    with pytest.raises(ValueError, match=name if name not in ("cost", "model") else "plain JSON"):
+        Certificate.from_dict({**certificate.to_dict(), name: value})
+
+
+def test_deep_nesting_is_refused_not_a_traceback(certificate):
+    nested: list = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(ValueError, match="plain JSON"):
+        Certificate.from_dict({**certificate.to_dict(), "evidence": {"deep": nested}})
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Certificate.from_json("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(ValueError, match="Expecting"):
+        Certificate.from_json("{")

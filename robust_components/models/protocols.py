@@ -92,7 +92,11 @@ class TokenSession(Protocol):
         ...
 
     def text(self, tokens: Sequence[int]) -> str:
-        """The string that ``tokens`` (without end-of-sequence) spell."""
+        """The string that ``tokens`` (without end-of-sequence) spell.
+
+        The string of a prefix is a prefix of the string, but for a character at its end that lacks
+        bytes, which is shown as U+FFFD.
+        """
         ...
 
     def close(self) -> None: ...

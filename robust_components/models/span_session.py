@@ -87,6 +87,7 @@ class SpanSession:
             )
             for row in self._rows
         ]
+        self._surfaces: dict[tuple[int, ...], str] = {}
         self.eos = 0
         self.abstention = np.array([row.no_answer for row in self._rows], dtype=np.float64)
         self.truncated = [row.truncated for row in self._rows]
@@ -149,15 +150,23 @@ class SpanSession:
         return self._names[token]
 
     def text(self, tokens: Sequence[int]) -> str:
-        """The answer as the highest-ranked passage that holds it writes it."""
-        prefix = tuple(tokens)
+        """The tokens' surface forms, each as the highest-ranked passage with the same beginning
+        writes it, so that the text of a prefix is a prefix of the text.
+        """
+        return "".join(self._surface(tuple(tokens[: n + 1])) for n in range(len(tokens)))
+
+    def _surface(self, prefix: tuple[int, ...]) -> str:
+        """The last word of ``prefix``, as the first passage in which ``prefix`` occurs has it."""
+        if prefix not in self._surfaces:
+            self._surfaces[prefix] = self._find_surface(prefix)
+        return self._surfaces[prefix]
+
+    def _find_surface(self, prefix: tuple[int, ...]) -> str:
         for row, spans in enumerate(self._rows):
-            for start in self._starts(row, prefix) if prefix else ():
-                chosen = range(int(start), int(start) + len(prefix))
-                return "".join(
-                    (" " if spans.spaced[i] and i > start else "") + spans.words[i] for i in chosen
-                )
-        return "".join(self._names[token] for token in prefix)
+            for start in self._starts(row, prefix):
+                last = int(start) + len(prefix) - 1
+                return (" " if spans.spaced[last] and len(prefix) > 1 else "") + spans.words[last]
+        return self._names[prefix[-1]]
 
     def close(self) -> None:
         """Nothing to release."""

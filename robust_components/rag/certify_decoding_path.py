@@ -18,7 +18,7 @@ responding sources in the threshold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +45,9 @@ class PathCertificate:
     * ``voters``: sets of passages of one source, each with one vote. A scenario keeps some
       passages of sources without failures; the kept passages that respond, grouped by source,
       are its voters B, and e is its largest number of newcomers;
-    * ``steps``: for each emitted token its text, ``rule``, ``radius``, and ``duels``: lists with
-      one integer v for each entry of ``voters``. The token stays in a scenario if for each duel
+    * ``steps``: for each emitted token its name ``token``, the ``text`` it adds to the answer,
+      ``rule``, ``radius``, and ``duels``: lists with one integer v for each entry of ``voters``.
+      The token stays in a scenario if for each duel
       ``sum of v over B - s*eta*scale*|B| - e*(1 + s*eta)*scale`` exceeds ``margin`` (rule
       "wins", s = 1: the token leads each rival by more than the threshold), or is at least
       ``margin`` (rule "holds", s = -1: it is the no-retrieval token, and no other token can
@@ -70,14 +71,14 @@ class PathCertificate:
 class StepCertificate:
     """The largest budget under which one token stays, with its part of the evidence."""
 
-    text: str
+    token: str
     rule: str
     radius: int
     duels: tuple[tuple[int, ...], ...]
 
     def to_dict(self) -> dict[str, Any]:
         duels = [list(duel) for duel in self.duels]
-        return {"text": self.text, "rule": self.rule, "radius": self.radius, "duels": duels}
+        return {"token": self.token, "rule": self.rule, "radius": self.radius, "duels": duels}
 
 
 class PathCertifier:
@@ -121,7 +122,7 @@ class PathCertifier:
             best = 0
         rule, duels = options[best]
         return StepCertificate(
-            text=self.sources.session.token_text(step.emitted),
+            token=self.sources.session.token_text(step.emitted),
             rule=rule,
             radius=radii[best],
             duels=self._cover(duels, rule, radii[best]),
@@ -219,9 +220,10 @@ class PathCertifier:
                 break
         return tuple(tuple(map(int, duel)) for duel in duels)
 
-    def path(self, steps: Iterable[StepCertificate]) -> PathCertificate:
-        """The certificate of an answer, from those of its steps."""
-        steps = tuple(steps)
+    def path(
+        self, steps: Sequence[StepCertificate], pieces: Sequence[str]
+    ) -> PathCertificate:
+        """The certificate of an answer, from those of its steps and what each adds to the text."""
         passages, settings = self.passages, self.sources.settings
         names = list(passages.slots)
         responding = {i for voter in self.sources.voters for i in voter}
@@ -230,7 +232,7 @@ class PathCertifier:
         if steps:
             at = radii.index(min(radii))
             reason = (
-                f"token {at + 1}, {steps[at].text!r}, is certified "
+                f"token {at + 1}, {steps[at].token!r}, is certified "
                 f"for no more than {radii[at]} hostile sources"
             )
         return PathCertificate(
@@ -246,9 +248,47 @@ class PathCertifier:
                 "failed": [int(failed) for failed in passages.failed],
                 "responds": [int(i in responding) for i in range(len(passages.sources))],
                 "voters": [list(voter) for voter in self.voters],
-                "steps": [step.to_dict() for step in steps],
+                "steps": [
+                    {"text": text, **step.to_dict()}
+                    for text, step in zip(pieces, steps, strict=True)
+                ],
             },
         )
+
+
+class RunningCertificate:
+    """Certifies an answer while it is decoded; again from its start when a row failed meanwhile.
+
+    Args:
+        sources: the question's passages.
+        threat: what the attacker may do; its budget plays no part.
+    """
+
+    def __init__(self, sources: IsolatedSources, threat: Threat) -> None:
+        self._sources = sources
+        self._threat = threat
+        self._certifier = PathCertifier(sources, threat)
+        self._steps: list[StepTable] = []
+        self._certified: list[StepCertificate] = []
+
+    def add(self, step: StepTable) -> StepCertificate:
+        """The certificate of the next step, as far as failures are known by now."""
+        self._steps.append(step)
+        self._catch_up()
+        return self._certified[-1]
+
+    def path(self, pieces: Sequence[str]) -> PathCertificate:
+        """The certificate of the whole answer; ``pieces`` is what each step adds to the text."""
+        self._catch_up()
+        return self._certifier.path(self._certified, pieces)
+
+    def _catch_up(self) -> None:
+        failed = self._sources.passages.failed_sources
+        if failed != self._certifier.passages.failed_sources:
+            self._certifier = PathCertifier(self._sources, self._threat)
+            self._certified = []
+        for step in self._steps[len(self._certified) :]:
+            self._certified.append(self._certifier.certify(step))
 
 
 def certify_path(
@@ -260,5 +300,7 @@ def certify_path(
     may be clean (pre-attack), or hold the hostile sources already (observed): then the clean
     passages would have given this very answer. The threat's own budget plays no part.
     """
-    certifier = PathCertifier(sources, threat)
-    return certifier.path(map(certifier.certify, decoding.steps))
+    running = RunningCertificate(sources, threat)
+    for step in decoding.steps:
+        running.add(step)
+    return running.path(decoding.pieces)

@@ -18,6 +18,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from robust_components.answers import LONGEST_ANSWER, is_abstention
 from robust_components.models.protocols import TokenSession
 from robust_components.rag.decoding_step import (
     MAX_PASSAGES,
@@ -194,15 +195,90 @@ class Decoding:
 
     Attributes:
         tokens: emitted token ids, end-of-sequence included if it was emitted.
-        text: the answer; the abstention when no source responds.
-        abstained: whether no source responded, so that nothing was decoded.
+        pieces: what each token adds to the text; see :class:`Spelling`.
+        text: the answer, which is the pieces joined; the abstention when nothing was decoded, or
+            what was decoded is no answer (see :func:`spelled`).
+        abstained: whether ``text`` is the abstention.
         steps: one table for each emitted token.
     """
 
     tokens: tuple[int, ...]
+    pieces: tuple[str, ...]
     text: str
     abstained: bool
     steps: tuple[StepTable, ...]
+
+    @classmethod
+    def of(cls, sources: IsolatedSources, steps: Sequence[StepTable]) -> Decoding:
+        """The decoding with these steps."""
+        tokens = tuple(step.emitted for step in steps)
+        answer = spelled(sources, tokens)
+        text = sources.settings.abstention if answer is None else answer
+        return cls(tokens, pieces(sources, tokens), text, answer is None, tuple(steps))
+
+
+class Spelling:
+    """The text of an answer, piece by piece, such that no piece is ever taken back.
+
+    The bytes of one character may come from several tokens; until the last of them is there,
+    tokenizers show U+FFFD, which is held back at the end of a text.
+
+    Args:
+        session: spells tokens.
+
+    Raises:
+        ValueError: the session takes back what it spelled before.
+    """
+
+    def __init__(self, session: TokenSession) -> None:
+        self._session = session
+        self._tokens: list[int] = []
+        self._shown = ""
+        self._spelled = ""
+
+    def add(self, token: int) -> str:
+        """What the text gains by ``token``; end-of-sequence brings what was held back."""
+        if token == self._session.eos:
+            return self.rest()
+        self._tokens.append(token)
+        self._spelled = self._session.text(self._tokens)
+        return self._gain(self._spelled.rstrip("\ufffd"))
+
+    def rest(self) -> str:
+        """What is still held back when the answer ends."""
+        return self._gain(self._spelled)
+
+    def _gain(self, text: str) -> str:
+        if self._shown.startswith(text):
+            return ""
+        if not text.startswith(self._shown):
+            raise ValueError(
+                f"text(tokens) of a token session must begin with the text of fewer tokens, but "
+                f"{self._shown[-40:]!r} became {text[-40:]!r}; correct the session"
+            )
+        gained = text[len(self._shown) :]
+        self._shown = text
+        return gained
+
+
+def pieces(sources: IsolatedSources, tokens: Sequence[int]) -> tuple[str, ...]:
+    """What each token adds to the text; what is held back at the end goes to the last one."""
+    spelling = Spelling(sources.session)
+    found = [spelling.add(token) for token in tokens]
+    if found:
+        found[-1] += spelling.rest()
+    return tuple(found)
+
+
+def spelled(sources: IsolatedSources, tokens: Sequence[int]) -> str | None:
+    """The answer that ``tokens`` spell, or ``None`` for an abstention.
+
+    They abstain if there are none, and if the text is blank, says "I don't know" (see
+    :func:`robust_components.answers.is_abstention`) or is longer than ``LONGEST_ANSWER``.
+    """
+    text = "".join(pieces(sources, tokens))
+    blank = not text.strip() or len(text) > LONGEST_ANSWER
+    return None if blank or is_abstention(text) else text
 
 
 def stream(sources: IsolatedSources) -> Iterator[StepTable]:
@@ -221,13 +297,10 @@ def stream(sources: IsolatedSources) -> Iterator[StepTable]:
 
 def decode(sources: IsolatedSources) -> Decoding:
     """Algorithm 2 to its end. An answer that reaches ``max_tokens`` is the text so far."""
-    steps = tuple(stream(sources))
-    tokens = tuple(step.emitted for step in steps)
-    return Decoding(tokens, answer_text(sources, tokens), not steps, steps)
+    return Decoding.of(sources, tuple(stream(sources)))
 
 
 def answer_text(sources: IsolatedSources, tokens: Sequence[int]) -> str:
-    """The text of an answer; no tokens at all mean that nothing was decoded."""
-    if not tokens:
-        return sources.settings.abstention
-    return sources.session.text([token for token in tokens if token != sources.session.eos])
+    """The text of an answer, or the abstention."""
+    text = spelled(sources, tokens)
+    return sources.settings.abstention if text is None else text

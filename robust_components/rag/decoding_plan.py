@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 from robust_components.answers import normalise_answer, normalised_contains_gold
 from robust_components.checks import positive_integer
 from robust_components.rag.certify_decoding import reachable_answers
-from robust_components.rag.certify_decoding_path import PathCertifier, Threat, certify_path
-from robust_components.rag.decoding import Decoding, IsolatedSources, answer_text, stream
+from robust_components.rag.certify_decoding_path import (
+    PathCertificate,
+    RunningCertificate,
+    Threat,
+)
+from robust_components.rag.decoding import Decoding, IsolatedSources, Spelling, stream
 from robust_components.rag.decoding_step import SCALE, DecodingSettings, StepTable
 from robust_components.rag.outcome import Isolated, Outcome, Reachable
 from robust_components.rag.plan import Plan
@@ -32,6 +35,7 @@ class DecodingAggregator:
         settings: the remaining parameters, for :class:`DecodingSettings`.
     """
 
+    method = "decoding"
     reads_tokens = True
 
     def __init__(self, *, gamma: Any, max_branches: int, **settings: Any) -> None:
@@ -67,22 +71,20 @@ class DecodingAggregator:
         if self.gamma is None and isolated.abstention_threshold is not None:
             settings = replace(settings, gamma=isolated.abstention_threshold)
         sources = IsolatedSources(session, isolated.passages, settings)
-        decoding = _decode(sources, threat, on_token)
-        path = certify_path(sources, decoding, threat=threat)
+        decoding, path = _decode(sources, threat, on_token)
         evidence = {**path.evidence, "gamma": settings.gamma, "answer": _answer(decoding)}
         radius, reason, reached = path.radius, path.reason, None
         if gold is not None:
-            reached = self._reached(sources, decoding, threat)
+            reached = self._reached(sources, decoding, threat, path.radius)
             evidence["gold"] = list(gold)
             evidence["tau"] = reached.lowest(partial(normalised_contains_gold, gold=gold))
-        pieces = _pieces(sources, decoding.tokens)
         return Outcome(
             answer=None if decoding.abstained else decoding.text,
             radius=radius,
             reason=reason,
             evidence=evidence,
             votes=tuple(_votes(sources, decoding)),
-            tokens=tuple(map(TokenResult, pieces, path.token_radii)),
+            tokens=tuple(map(TokenResult, decoding.pieces, path.token_radii)),
             responded=tuple(
                 any(i in voter for voter in sources.voters) for i in range(len(isolated.readings))
             ),
@@ -115,10 +117,13 @@ class DecodingAggregator:
         )
 
     def _reached(
-        self, sources: IsolatedSources, decoding: Decoding, threat: Threat
+        self, sources: IsolatedSources, decoding: Decoding, threat: Threat, radius: int
     ) -> Reachable:
-        if decoding.abstained:
-            return Reachable((None,), "no source responds: any answer can be reached")
+        clean = _answer(decoding)
+        if radius >= threat.budget >= len(sources.passages.failed_sources):
+            return Reachable((clean,))
+        if not decoding.steps:
+            return Reachable((clean,), "no source responds: any answer can be reached")
         found = reachable_answers(
             sources,
             threat=threat,
@@ -133,26 +138,19 @@ class DecodingAggregator:
         return Reachable(tuple(answers), None if found.complete else found.reason)
 
 
-def _decode(sources: IsolatedSources, threat: Threat, on_token: OnToken | None) -> Decoding:
-    """Decode; with ``on_token``, hand over each token once it is certified."""
+def _decode(
+    sources: IsolatedSources, threat: Threat, on_token: OnToken | None
+) -> tuple[Decoding, PathCertificate]:
+    """Decode and certify; with ``on_token``, hand over each token once it is certified."""
+    running, spelling = RunningCertificate(sources, threat), Spelling(sources.session)
     steps: list[StepTable] = []
-    shown = ""
     for step in stream(sources):
         steps.append(step)
+        certified = running.add(step)
         if on_token is not None and step.emitted != sources.session.eos:
-            radius = PathCertifier(sources, threat).certify(step).radius
-            text = answer_text(sources, [s.emitted for s in steps])
-            on_token(TokenResult(text[len(shown) :], radius))
-            shown = text
-    tokens = tuple(step.emitted for step in steps)
-    return Decoding(tokens, answer_text(sources, tokens), not steps, tuple(steps))
-
-
-def _pieces(sources: IsolatedSources, tokens: Sequence[int]) -> list[str]:
-    """What each token adds to the text; end-of-sequence adds nothing."""
-    lengths = [len(answer_text(sources, tokens[:n])) if n else 0 for n in range(len(tokens) + 1)]
-    text = answer_text(sources, tokens)
-    return [text[a:b] for a, b in pairwise(lengths)]
+            on_token(TokenResult(spelling.add(step.emitted), certified.radius))
+    decoding = Decoding.of(sources, steps)
+    return decoding, running.path(decoding.pieces)
 
 
 def _answer(decoding: Decoding) -> str | None:
@@ -162,7 +160,7 @@ def _answer(decoding: Decoding) -> str | None:
 def _votes(sources: IsolatedSources, decoding: Decoding) -> list[tuple[str | None, bool | None]]:
     """A source supports the answer if every emitted token is its own first choice."""
     votes: dict[int, tuple[str | None, bool | None]] = {}
-    for voter in sources.voters:
+    for voter in () if decoding.abstained else sources.voters:
         supports = True
         for step in decoding.steps:
             mass, rest = step.votes([voter])

@@ -30,6 +30,7 @@ SUM_TOLERANCE = 1e-4
 """A distribution that exceeds 1 by at most this is scaled to 1; beyond it, the row failed."""
 
 MAX_PASSAGES = 1000
+MAX_TOKENS = 10_000
 MAX_ETA_DENOMINATOR = 1000
 """With both limits, and at most MAX_PASSAGES newcomers, every total below fits into 63 bits."""
 
@@ -75,13 +76,15 @@ class DecodingSettings:
             value = getattr(self, name)
             if not fits:
                 raise ValueError(f"{name} must be {allowed}, got {value!r}; choose one inside")
-            object.__setattr__(self, name, str(value))
+            object.__setattr__(self, name, _plain(value))
         if self.exact_eta.denominator > MAX_ETA_DENOMINATOR:
             raise ValueError(
                 f"eta must have at most three decimals, got {self.eta}; round it, e.g. to 0.125"
             )
         for name, minimum in (("max_tokens", 1), ("tracked_tokens", 2)):
             object.__setattr__(self, name, positive_integer(name, getattr(self, name), minimum))
+        if self.max_tokens > MAX_TOKENS:
+            raise ValueError(f"max_tokens must be <= {MAX_TOKENS}, got {self.max_tokens}; lower it")
 
     @cached_property
     def exact_eta(self) -> Fraction:
@@ -95,6 +98,12 @@ class DecodingSettings:
 
     def to_dict(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def _plain(value: Any) -> str:
+    """A number as it was given, or as a fraction where that has an exponent."""
+    text = str(value).strip()
+    return str(Fraction(text)) if "e" in text.lower() else text
 
 
 @dataclass(frozen=True)

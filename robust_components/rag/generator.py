@@ -11,22 +11,14 @@ from typing import Any
 
 from robust_components.certificate import Certificate
 from robust_components.checks import positive_integer
-from robust_components.models.protocols import Reading
 from robust_components.rag.accept import as_reader, as_token_model
 from robust_components.rag.aggregators import make_aggregator
+from robust_components.rag.isolation import isolate
+from robust_components.rag.issuing import issue
 from robust_components.rag.outcome import Aggregator, Isolated, Outcome, Reachable
-from robust_components.rag.passages import Passage, PassageResult, encodable, prepare
-from robust_components.rag.plan import (
-    OpenRequest,
-    Plan,
-    ReadRequest,
-    drive,
-    drive_async,
-    session_readings,
-)
+from robust_components.rag.passages import Passage, PassageResult
+from robust_components.rag.plan import Plan, drive, drive_async
 from robust_components.rag.result import RAGResult, TokenResult, only_certified
-from robust_components.rag.scenarios import PassageList
-from robust_components.rag.wording import assumptions, claim
 from robust_components.threats import PassageInjection, PassageModification
 
 ABSTENTION = "I don't know"
@@ -258,7 +250,7 @@ class RobustRAGGenerator:
         if on_token is not None and self.on_uncertified == "abstain":
             on_token = only_certified(on_token, threat.budget)
         outcome = yield from self._aggregate(query, isolated, threat, "observed", None, on_token)
-        certificate = self._certificate(reader, outcome, isolated, threat, "observed", began)
+        certificate = issue(self.aggregator, reader, outcome, isolated, threat, "observed", began)
         withheld = self.on_uncertified == "abstain" and not certificate.certified
         answer = None if withheld else outcome.answer
         contributions = iter(_contributions(outcome, isolated))
@@ -285,8 +277,19 @@ class RobustRAGGenerator:
         began = time.perf_counter()
         _, isolated = yield from self._isolate(reader, query, passages)
         outcome = yield from self._aggregate(query, isolated, threat, "pre_attack", gold, None)
-        certificate = self._certificate(reader, outcome, isolated, threat, "pre_attack", began)
+        certificate = issue(self.aggregator, reader, outcome, isolated, threat, "pre_attack", began)
         return certificate, outcome
+
+    def _isolate(
+        self, reader: Any, query: str, passages: Sequence[str | Passage]
+    ) -> Plan[tuple[list[PassageResult], Isolated]]:
+        return isolate(
+            reader,
+            query,
+            passages,
+            top_k=self.top_k,
+            reads_tokens=self.aggregator.reads_tokens,
+        )
 
     def _aggregate(
         self,
@@ -306,78 +309,6 @@ class RobustRAGGenerator:
         finally:
             if isolated.session is not None:
                 isolated.session.close()
-
-    def _isolate(
-        self, reader: Any, query: str, passages: Sequence[str | Passage]
-    ) -> Plan[tuple[list[PassageResult], Isolated]]:
-        if not isinstance(query, str):
-            raise TypeError(f"query must be text, got {type(query).__name__}; pass a string")
-        if not query.strip():
-            raise ValueError(f"query must not be empty, got {query!r}; pass the question")
-        results = prepare(passages, self.top_k)
-        used = [i for i, result in enumerate(results) if result.unused is None]
-        # A blank passage abstains without a call: a chat model might answer from memory.
-        written = [i for i in used if results[i].text.strip()]
-        readings = {i: Reading(None) for i in used}
-        session = None
-        if used and self.aggregator.reads_tokens:
-            session = yield OpenRequest(query, tuple(encodable(results[i].text) for i in used))
-            readings = session_readings(session, used)
-            session = None if isinstance(session, Exception) else session
-            if session is not None:
-                blank = [at for at, i in enumerate(used) if i not in written]
-                session.abstention[blank] = 1.0
-        elif written:
-            answers = yield ReadRequest(query, tuple(encodable(results[i].text) for i in written))
-            readings.update(zip(written, answers, strict=True))
-        for i, reading in readings.items():
-            results[i] = results[i].with_reading(reading)
-        listed = PassageList(
-            sources=tuple(results[i].source for i in used),
-            failed=tuple(reading.failure is not None for reading in readings.values()),
-            top_k=len(results) if self.top_k is None else self.top_k,
-        )
-        return results, Isolated(
-            listed,
-            tuple(readings.values()),
-            session,
-            getattr(reader, "abstention_threshold", None),
-        )
-
-    def _certificate(
-        self,
-        reader: Any,
-        outcome: Outcome,
-        isolated: Isolated,
-        threat: PassageInjection | PassageModification,
-        statement: str,
-        began: float,
-    ) -> Certificate:
-        certified = outcome.radius >= threat.budget
-        passages = isolated.passages
-        if outcome.failures is not None:
-            passages = replace(passages, failed=tuple(why is not None for why in outcome.failures))
-        tokens = sum(reading.tokens for reading in (*isolated.readings, *outcome.extra_readings))
-        return Certificate(
-            claim=claim(outcome.answer, outcome.radius, threat, statement, passages),
-            certified=certified,
-            guarantee="deterministic",
-            threat=threat.to_dict(),
-            statement=statement,
-            radius=outcome.radius,
-            method=self.aggregation,
-            parameters={"top_k": passages.top_k, **self.aggregator.parameters()},
-            evidence=outcome.evidence,
-            assumptions=assumptions(passages, threat, statement, self.aggregation),
-            reason=None if certified else outcome.reason,
-            model={"name": reader.name, "fingerprint": reader.fingerprint},
-            cost={
-                "model_passes": outcome.model_rows
-                or len(isolated.readings) + len(outcome.extra_readings),
-                "tokens": tokens,
-                "seconds": round(time.perf_counter() - began, 4),
-            },
-        )
 
 
 def _contributions(outcome: Outcome, isolated: Isolated) -> list[dict[str, Any]]:

@@ -66,6 +66,7 @@ class _FinalAnswers:
 class KeywordAggregator:
     """Keywords of enough sources make the final prompt (Algorithm 1)."""
 
+    method = "keyword"
     reads_tokens = False
 
     def __init__(

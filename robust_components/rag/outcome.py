@@ -52,12 +52,14 @@ class Isolated:
     Attributes:
         passages: sources, failures and length of the list.
         readings: one for each passage.
+        inputs: SHA-256 of the question and of each passage, and the sources; for the evidence.
         session: token distributions of all passages; ``None`` where nothing was opened.
         abstention_threshold: the model's own threshold for "I don't know", if it has one.
     """
 
     passages: PassageList
     readings: tuple[Reading, ...]
+    inputs: dict[str, Any]
     session: TokenSession | None = None
     abstention_threshold: float | None = None
 
@@ -96,6 +98,7 @@ class Outcome:
 
 
 class Aggregator(Protocol):
+    method: str
     reads_tokens: bool
 
     def load(self) -> None: ...

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-from robust_components.answers import is_abstention
+from robust_components.answers import LONGEST_ANSWER, is_abstention
 from robust_components.models.protocols import PassageReader, Reading
 
 Result = TypeVar("Result")
@@ -185,6 +185,8 @@ def sound_reading(response: Any) -> Reading:
             failure = f"the answer is {type(answer).__name__}, not text"
         elif not answer.strip():
             failure = "the answer is empty"
+        elif len(answer) > LONGEST_ANSWER:
+            failure = f"the answer has {len(answer)} characters, more than {LONGEST_ANSWER}"
     usable = failure is None and answer is not None and not is_abstention(answer)
     return replace(
         response,

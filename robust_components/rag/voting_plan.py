@@ -17,6 +17,7 @@ from robust_components.rag.voting import ANY_OTHER, Ballot, certified_budget, re
 class VotingAggregator:
     """One vote a source for its normalised answer; the majority wins."""
 
+    method = "voting"
     reads_tokens = False
 
     def __init__(self, choices: Sequence[str] | None = None) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from robust_components.answers import NORMALISER
 from robust_components.rag.scenarios import PassageList
 from robust_components.threats import PassageInjection, PassageModification
@@ -14,6 +17,7 @@ UNLISTED = (
     "or one if it is missing here; a missing one counts towards the budget."
 )
 INJECTED = "Injected passages belong to sources not in the clean list."
+CLEAN = "The passages certified here are clean."
 NEW_SOURCES = "A passage that takes a freed slot belongs to a source not otherwise in the list."
 
 
@@ -49,29 +53,34 @@ def assumptions(
     passages: PassageList,
     threat: PassageInjection | PassageModification,
     statement: str,
-    aggregation: str,
+    method: str,
+    parameters: Mapping[str, Any],
 ) -> tuple[str, ...]:
-    """Everything the claim rests on besides the evidence."""
+    """Everything the claim rests on besides the evidence.
+
+    The verifier asks for the same sentences, which it words on its own.
+    """
     sentences = [DETERMINISTIC_MODEL, ONE_PARTY, f"Answers are compared after: {NORMALISER}."]
-    if aggregation != "voting" and not isinstance(threat, PassageInjection):
-        sentences.append(NEW_SOURCES)
+    if method == "decoding":
+        margin = parameters["numerical_margin"]
+        sentences.append(f"Rounding changes a lead between two tokens by at most {margin}.")
     if isinstance(threat, PassageInjection):
-        sentences += [POINTWISE, INJECTED]
         most = threat.passages_per_source
-        sentences.append(
+        sentences += [
+            POINTWISE,
+            INJECTED,
             f"A hostile source places at most {most} passage{'s' if most > 1 else ''} in the list, "
-            f"which the retriever cuts at {passages.top_k}."
-        )
+            f"which the retriever cuts at {passages.top_k}.",
+        ]
+    else:
+        if method != "voting":
+            sentences.append(NEW_SOURCES)
+        sentences.append(f"The retriever cuts its list at {passages.top_k} passages.")
     if passages.failed_sources:
         count = len(passages.failed_sources)
         sentences.append(
             f"{count} source{'s' if count > 1 else ''} gave no usable response and "
             f"count{'s' if count == 1 else ''} as hostile within the budget."
         )
-    if not isinstance(threat, PassageInjection):
-        sentences.append(f"The retriever cuts its list at {passages.top_k} passages.")
-    if statement == "observed":
-        sentences.append(UNLISTED)
-    if statement == "pre_attack":
-        sentences.append("The passages certified here are clean.")
+    sentences.append(UNLISTED if statement == "observed" else CLEAN)
     return tuple(sentences)

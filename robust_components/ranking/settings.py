@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Sequence
 
 from robust_components.bounds import betting_lower, overlap_probability
+from robust_components.checks import positive_integer
 from robust_components.ranking.top_k import SCOPES
 from robust_components.smoothing import FixedMechanism, RandomMask
-from robust_components.threats import WordEdits, positive_integer
+from robust_components.threats import WordEdits
 
 STATEMENTS = ("observed", "pre_attack")
 CHOICES = {

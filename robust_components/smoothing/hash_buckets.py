@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from robust_components.checks import positive_integer
 from robust_components.smoothing.mechanism import MaskedCopy, show
 from robust_components.smoothing.settings import check_blocks, check_seed
-from robust_components.threats import WordEdits, positive_integer
+from robust_components.threats import WordEdits
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from robust_components.bounds import overlap_probability
+from robust_components.checks import positive_integer
 from robust_components.smoothing.mechanism import MaskedCopy, show
 from robust_components.smoothing.settings import check_seed
-from robust_components.threats import WordEdits, positive_integer
+from robust_components.threats import WordEdits
 
 
 @dataclass(frozen=True)

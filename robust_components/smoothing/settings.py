@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from robust_components.threats import positive_integer
+from robust_components.checks import positive_integer
 
 
 def check_blocks(name: str, value: int) -> None:

@@ -19,7 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from robust_components.verification import decoding, keyword, passages, voting
+from robust_components.verification.inputs import concerns
 from robust_components.verification.reading import UnverifiableError, shown, whole
+
+__all__ = ["METHODS", "Method", "concerns", "problems"]
 
 VERSION = "1"
 

@@ -2,8 +2,9 @@
 
 Evidence: ``scale`` (units in a probability of 1), ``eta`` (decimal text), ``margin`` (units),
 ``sources``, ``failed`` and ``responds`` (for each passage its source's number, and 0 or 1),
-``voters`` (sets of passages of one source with one vote), and ``steps``: for each emitted token its
-``rule``, ``radius`` and ``duels``, each with one integer a voter.
+``voters`` (sets of passages of one source with one vote), and ``steps``: for each emitted token
+the ``text`` it adds to the answer, its ``rule``, its ``radius``, and its ``duels``, each with one
+integer a voter.
 
 With eta = p/q a token stays in a scenario with voters B and e arbitrary sources if every duel's
 ``sum over B of (q*v - s*p*scale) - e*(q + s*p)*scale`` exceeds q*margin (rule "wins", s = 1), or
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from robust_components.verification.claims import common_problems
+from robust_components.verification.claims import MAX_TEXT, common_problems
 from robust_components.verification.passages import (
     MAX_PASSAGES,
     RankedList,
@@ -29,10 +30,12 @@ from robust_components.verification.reading import (
     Work,
     entry,
     listing,
+    rational,
     shown,
     text_or_null,
     whole,
 )
+from robust_components.verification.texts import abstains, normal_form
 
 MAX_STEPS = 10_000
 MAX_UNITS = 2**60
@@ -46,9 +49,8 @@ def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     listed, votes = _list(certificate), _Votes.read(evidence)
     answer = text_or_null(entry(evidence, "answer", "evidence"), "evidence['answer']")
     steps = listing(entry(evidence, "steps", "evidence"), "evidence['steps']", MAX_STEPS)
-    if (answer is None) == bool(steps):
-        yield "An answer needs at least one step, and an abstention none."
-    radii = []
+    yield from _setting_problems(certificate, votes, len(steps))
+    radii, pieces = [], []
     work = Work()
     for place, step in enumerate(steps):
         if not isinstance(step, dict):
@@ -59,8 +61,33 @@ def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
                 f"Step {place + 1} states radius {shown(step.get('radius'))}, but {radii[-1]} "
                 "follows from its duels."
             )
+        pieces.append(text_or_null(entry(step, "text", "a step"), "the text of a step") or "")
+    text = "".join(pieces)
+    if len(text) > MAX_TEXT:
+        raise UnverifiableError(f"The steps spell {len(text)} characters; too many to check.")
+    spelled = None if abstains(text) else normal_form(text)
+    if answer != spelled:
+        yield f"evidence['answer'] is {shown(answer)}, but the steps spell {shown(text)}."
     radius = min(radii, default=0)
     yield from common_problems(certificate, listed, answer, radius)
+
+
+def _setting_problems(
+    certificate: Mapping[str, Any], votes: _Votes, steps: int
+) -> Iterator[str]:
+    """Whether the evidence was made with the parameters."""
+    parameters = certificate["parameters"]
+    eta = rational(entry(parameters, "eta", "parameters"), "parameters['eta']")
+    if eta != Fraction(votes.numerator, votes.denominator):
+        yield f"parameters['eta'] is {eta}, but the evidence was made with another one."
+    margin = rational(
+        entry(parameters, "numerical_margin", "parameters"), "parameters['numerical_margin']"
+    )
+    if votes.margin < margin * votes.scale:
+        yield f"The margin in the evidence is below {margin}, the one in the parameters."
+    longest = entry(parameters, "max_tokens", "parameters")
+    if steps > whole(longest, "parameters['max_tokens']", 1):
+        yield f"There are {steps} steps, more than max_tokens."
 
 
 def _list(certificate: Mapping[str, Any]) -> RankedList:
@@ -102,15 +129,9 @@ class _Votes:
 
     @classmethod
     def read(cls, evidence: Mapping[str, Any]) -> _Votes:
-        text = entry(evidence, "eta", "evidence")
-        try:
-            eta = Fraction(text) if isinstance(text, str) and len(text) < 40 else None
-        except (ValueError, ZeroDivisionError):
-            eta = None
-        if eta is None or not 0 <= eta < 1:
-            raise UnverifiableError(
-                f"evidence['eta'] must be a decimal in [0, 1), got {shown(text)}."
-            )
+        eta = rational(entry(evidence, "eta", "evidence"), "evidence['eta']")
+        if not eta < 1:
+            raise UnverifiableError(f"evidence['eta'] must be below 1, got {eta}.")
         voters = listing(entry(evidence, "voters", "evidence"), "evidence['voters']", MAX_PASSAGES)
         places = {
             tuple(

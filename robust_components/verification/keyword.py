@@ -12,7 +12,6 @@ import functools
 import itertools
 import math
 import operator
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from robust_components.verification.reading import (
     distinct_texts,
     entry,
     listing,
+    rational,
     shown,
     text_or_null,
     whole,
@@ -39,7 +39,6 @@ from robust_components.verification.reading import (
 
 MAX_KEYWORDS = 20_000
 MAX_SETS = 100_000
-_FRACTION = re.compile(r"[0-9]{1,40}(/[0-9]{1,40})?")
 
 Words = int
 """A set of keywords: bit i stands for keyword i."""
@@ -88,19 +87,12 @@ def _union(sets: Iterable[Words]) -> Words:
     return union
 
 
-def _fraction(parameters: Mapping[str, Any], name: str) -> Fraction:
-    value = entry(parameters, name, "parameters")
-    try:
-        if isinstance(value, str) and _FRACTION.fullmatch(value):
-            return Fraction(value)
-    except ZeroDivisionError:
-        pass
-    raise UnverifiableError(f"parameters[{name!r}] must be a fraction as text, got {shown(value)}.")
-
-
 def _rule(certificate: Mapping[str, Any], total: int) -> Rule:
     parameters = certificate["parameters"]
-    alpha, beta = _fraction(parameters, "alpha"), _fraction(parameters, "beta")
+    alpha, beta = (
+        rational(entry(parameters, name, "parameters"), f"parameters[{name!r}]")
+        for name in ("alpha", "beta")
+    )
     if not 0 < alpha <= 1 or beta < 1:
         raise UnverifiableError("parameters: alpha must be in (0, 1], and beta at least 1.")
     most = whole(

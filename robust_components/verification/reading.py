@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 LARGEST = 10**9
@@ -50,6 +52,19 @@ def whole(value: Any, name: str, low: int = 0, high: int = LARGEST) -> int:
             f"{name} must be a whole number from {low} to {high}, got {shown(value)}."
         )
     return value
+
+
+_NUMBER = re.compile(r"[0-9]{0,40}\.[0-9]{0,40}|[0-9]{1,40}(/[0-9]{1,40})?")
+
+
+def rational(value: Any, name: str) -> Fraction:
+    """A number of at least 0, written as a decimal without exponent, or as a fraction."""
+    try:
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            return Fraction(value)
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise UnverifiableError(f"{name} must be a number as text, got {shown(value)}.")
 
 
 def listing(value: Any, name: str, longest: int) -> list[Any]:

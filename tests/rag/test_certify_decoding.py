@@ -11,7 +11,7 @@ import pytest
 
 from robust_components.models.testing import TableTokenModel
 from robust_components.rag.certify_decoding import largest_budget, reachable_answers
-from robust_components.rag.certify_decoding_path import PathCertifier, certify_path
+from robust_components.rag.certify_decoding_path import RunningCertificate, certify_path
 from robust_components.rag.decoding import IsolatedSources, decode, stream
 from robust_components.rag.decoding_step import DecodingSettings
 from robust_components.rag.scenarios import PassageList
@@ -73,9 +73,9 @@ def test_zero_shot_mask_only_in_certification(threat):
     split = {"a": 0.5, "b": 0.5}
     sources = isolated([split] * 5, no_retrieval={(): END}, eta="0.6")
     decoding = decode(sources)
-    assert decoding.text == "" and decoding.steps[0].fell_back
+    assert decoding.abstained and decoding.steps[0].fell_back
     found = reachable_answers(sources, threat=threat, exhaustive=True)
-    assert found.certified and found.answers == ("",)
+    assert found.certified and found.answers == ("I don't know",)
     assert path(sources, threat).radius >= 1
 
 
@@ -221,10 +221,10 @@ def test_the_path_certificate_asks_the_model_nothing():
 def test_tokens_are_certified_while_they_are_streamed():
     row = {(): {"a": 1.0}, ("a",): {"b": 1.0}}
     sources = isolated([row] * 5)
-    certifier = PathCertifier(sources, MODIFICATION)
-    streamed = [certifier.certify(step) for step in stream(sources)]
-    assert [(step.text, step.radius) for step in streamed] == [("a", 2), ("b", 2), (END, 2)]
-    assert certifier.path(streamed) == path(sources)
+    running = RunningCertificate(sources, MODIFICATION)
+    streamed = [running.add(step) for step in stream(sources)]
+    assert [(step.token, step.radius) for step in streamed] == [("a", 2), ("b", 2), (END, 2)]
+    assert running.path(("a", " b", "")) == path(sources)
 
 
 def test_search_certifies_more_than_the_path():

@@ -63,9 +63,10 @@ def test_the_answer_without_an_end_is_the_text_so_far():
     assert len(decoding.steps) == 3
 
 
-def test_the_end_may_come_first():
+def test_an_answer_of_nothing_is_an_abstention():
     decoding = decode(isolated([{END: 0.75, "a": 0.25}]))
-    assert decoding.text == "" and not decoding.abstained
+    assert decoding.text == "I don't know" and decoding.abstained
+    assert decoding.pieces == ("",) and len(decoding.steps) == 1
 
 
 def test_no_responding_passage_means_abstention():

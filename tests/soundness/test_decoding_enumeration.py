@@ -61,7 +61,7 @@ class Toy:
 
 
 def answer_text(toy, tokens):
-    return " ".join(toy.words[t] for t in tokens if t < toy.vocabulary - 1)
+    return " ".join(toy.words[t] for t in tokens if t < toy.vocabulary - 1) or ABSTENTION
 
 
 def next_tokens(toy, prefix, sums, count):

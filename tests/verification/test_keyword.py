@@ -11,6 +11,8 @@ from robust_components.certificate import Certificate
 from robust_components.models.testing import KeywordReader
 from robust_components.rag.generator import RobustRAGGenerator
 from robust_components.rag.passages import Passage
+from robust_components.rag.scenarios import PassageList
+from robust_components.rag.wording import assumptions
 from robust_components.threats import PassageInjection, PassageModification
 from robust_components.verification import problems
 
@@ -157,7 +159,6 @@ def test_every_reachable_set_must_give_the_answer(forge):
         (("evidence", "passages"), [[0, [0], 0]]),
         (("parameters", "alpha"), "1/20"),
         (("parameters", "alpha"), "3/1"),
-        (("parameters", "alpha"), "0.3"),
         (("parameters", "alpha"), 0.3),
         (("parameters", "beta"), "1/2"),
         (("parameters", "beta"), "1/0"),
@@ -207,8 +208,11 @@ def large(keywords_of, sources, keywords, same_answer, **parameters):
     """A certificate with evidence of any size, made by hand."""
     threat = parameters.pop("threat", PassageModification(1))
     radius = parameters.pop("radius", 1)
+    names = [f"s{i}" for i in range(sources)]
+    listed = PassageList(tuple(names), (False,) * sources, parameters.get("top_k", sources))
     evidence = {
-        "sources": [f"s{i}" for i in range(sources)],
+        "inputs": {"query": "0" * 64, "passages": ["0" * 64] * sources, "sources": names},
+        "sources": names,
         "keywords": [f"w{i}" for i in range(keywords)],
         "passages": [[i, keywords_of(i), 0] for i in range(sources)],
         "kept": [0],
@@ -226,6 +230,7 @@ def large(keywords_of, sources, keywords, same_answer, **parameters):
         method="keyword",
         parameters={**settings, **parameters},
         evidence=evidence,
+        assumptions=assumptions(listed, threat, "pre_attack", "keyword", {}),
     ).to_dict()
 
 

@@ -10,6 +10,8 @@ from robust_components.certificate import Certificate
 from robust_components.models.testing import KeywordReader
 from robust_components.rag.generator import RobustRAGGenerator
 from robust_components.rag.passages import Passage
+from robust_components.rag.scenarios import PassageList
+from robust_components.rag.wording import assumptions
 from robust_components.threats import PassageInjection, PassageModification
 from robust_components.verification import problems
 from robust_components.verification.voting import problems as voting_problems
@@ -168,26 +170,31 @@ def test_malformed_evidence_is_a_problem_not_a_traceback(statement, forge):
         assert not any("cannot be read" in one for one in found), (found, other)
 
 
-def large(answers, radius, **other):
+def large(answers, radius, threat=None, **other):
     """A certificate as the component would give it, made by hand for the sake of time."""
+    threat = threat or PassageModification(2)
     votes = {answer: answers.count(answer) for answer in sorted(set(answers))}
+    names = [f"s{i}" for i in range(len(answers))]
+    listed = PassageList(tuple(names), (False,) * len(names), len(names))
     values = {
         "claim": f"Whatever the passages of up to {radius} sources of this clean list are "
         "rewritten to, the answer 'a' stays.",
         "certified": True,
         "guarantee": "deterministic",
-        "threat": PassageModification(2).to_dict(),
+        "threat": threat.to_dict(),
         "statement": "pre_attack",
         "radius": radius,
         "method": "voting",
         "parameters": {"top_k": len(answers)},
         "evidence": {
-            "sources": [f"s{i}" for i in range(len(answers))],
+            "inputs": {"query": "0" * 64, "passages": ["0" * 64] * len(names), "sources": names},
+            "sources": names,
             "passages": [[i, answer, 0] for i, answer in enumerate(answers)],
             "answer": "a",
             "votes": votes,
             "honest_support": votes["a"] - radius,
         },
+        "assumptions": assumptions(listed, threat, "pre_attack", "voting", {}),
     }
     return Certificate(**{**values, **other}).to_dict()
 
@@ -199,8 +206,7 @@ def test_large_evidence_is_checked_or_refused_in_bounded_time():
     claim = "Whatever passages of up to 333 sources are injected into this clean list, the answer "
     injection = {
         "claim": f"{claim}'a' stays.",
-        "threat": PassageInjection(2, 2).to_dict(),
-        "parameters": {"top_k": 1000},
+        "threat": PassageInjection(2, 2),
     }
     assert problems(large("a" * 1000, 333, **injection)) == []
     rivals = "".join(chr(ord("b") + i) * i for i in range(40))

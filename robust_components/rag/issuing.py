@@ -1,0 +1,53 @@
+"""The last step of every answer: what was found out becomes a certificate."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from robust_components.certificate import Certificate
+from robust_components.rag.outcome import Aggregator, Isolated, Outcome, Threat
+from robust_components.rag.wording import assumptions, claim
+
+
+def issue(
+    aggregator: Aggregator,
+    reader: Any,
+    outcome: Outcome,
+    isolated: Isolated,
+    threat: Threat,
+    statement: str,
+    began: float,
+) -> Certificate:
+    """The certificate of an outcome.
+
+    Args:
+        began: ``time.perf_counter()`` when work on the answer began.
+    """
+    certified = outcome.radius >= threat.budget
+    passages = isolated.passages
+    if outcome.failures is not None:
+        passages = replace(passages, failed=tuple(why is not None for why in outcome.failures))
+    parameters = {"top_k": passages.top_k, **aggregator.parameters()}
+    tokens = sum(reading.tokens for reading in (*isolated.readings, *outcome.extra_readings))
+    return Certificate(
+        claim=claim(outcome.answer, outcome.radius, threat, statement, passages),
+        certified=certified,
+        guarantee="deterministic",
+        threat=threat.to_dict(),
+        statement=statement,
+        radius=outcome.radius,
+        method=aggregator.method,
+        parameters=parameters,
+        evidence={"inputs": isolated.inputs, **outcome.evidence},
+        assumptions=assumptions(passages, threat, statement, aggregator.method, parameters),
+        reason=None if certified else outcome.reason,
+        model={"name": reader.name, "fingerprint": reader.fingerprint},
+        cost={
+            "model_passes": outcome.model_rows
+            or len(isolated.readings) + len(outcome.extra_readings),
+            "tokens": tokens,
+            "seconds": round(time.perf_counter() - began, 4),
+        },
+    )
