@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,3 +68,34 @@ def documents(make_documents: Callable[..., list[Any]]) -> list[Any]:
         "Paris, capital of France, lies on the Seine.",
         "The French parliament sits in Paris.",
     )
+
+
+@pytest.fixture(scope="session")
+def toy_rankers() -> Any:
+    """The module toy_rankers.py, under a name that `Pipeline.loads` accepts without a flag."""
+    name = "haystack_integrations.components.rankers.toy"
+    path = Path(__file__).parent / "toy_rankers.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def rivers() -> list[Any]:
+    """For "nile river africa" and the overlap ranker: the first is far ahead of the others."""
+    from haystack import Document
+
+    texts = [
+        "nile " * 10 + "river " * 10 + "africa " * 10,
+        "bread is baked from flour and water in an oven",
+        "a river runs through the city of lyon in france",
+        None,
+    ]
+    return [
+        Document(id=f"doc-{i}", content=text, meta={"page": i}, score=0.9 - i / 10)
+        for i, text in enumerate(texts)
+    ]

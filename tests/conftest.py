@@ -102,3 +102,12 @@ def make_t5(t5_tokenizer: Any) -> Callable[[], Any]:
         return T5ForConditionalGeneration(config)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_ranker(make_bert: Callable[[int], Any], bert_tokenizer: Any, tmp_path_factory: Any) -> str:
+    """A folder with a tiny random cross-encoder."""
+    folder = tmp_path_factory.mktemp("tiny_ranker")
+    make_bert(1).save_pretrained(folder)
+    bert_tokenizer.save_pretrained(folder)
+    return str(folder)

@@ -1,0 +1,7 @@
+"""Haystack components that rank documents with a robustness certificate."""
+
+from haystack_integrations.components.rankers.robust_components.smoothed_ranker import (
+    SmoothedRanker,
+)
+
+__all__ = ["SmoothedRanker"]
