@@ -27,14 +27,17 @@ Neighbours = Callable[[str], Sequence[str]]
 
 
 def attacks(budget: int, operations: str, seed: int, near: Neighbours | None) -> list[Attack]:
-    """All attacks of one threat model."""
+    """All attacks of one threat model, with some tens of queries each."""
     made: list[Attack] = [
         QueryStuffing(budget, operations, seed),
-        PrependedTrigger(budget, operations, seed),
-        InsertedSentence(budget, operations, seed),
+        PrependedTrigger(budget, operations, seed, pool=12),
+        InsertedSentence(budget, operations, seed, tries=8),
     ]
     if operations == "substitute":
-        made.insert(0, WordSubstitution(budget, operations, seed, neighbours=near))
+        substitution = WordSubstitution(
+            budget, operations, seed, neighbours=near, free_words=8, positions=3, probes=20
+        )
+        made.insert(0, substitution)
     return made
 
 

@@ -298,7 +298,7 @@ def test_main_exits_with_one_when_a_certificate_is_beaten(monkeypatch, capsys):
     pytest.importorskip("torch")
     monkeypatch.setattr(ranking, "parse", lambda: argparse.Namespace(threads=None, ranker=None))
     monkeypatch.setattr("robust_components.models.load_ranker", lambda folder: None)
-    monkeypatch.setattr("robust_components.attacks.embedding_neighbours", lambda scorer: None)
+    monkeypatch.setattr("robust_components.attacks.embedding_neighbours", lambda *_, **__: None)
     monkeypatch.setattr(ranking, "run", lambda *_: ["query 1: entered the top 1"])
     with pytest.raises(SystemExit) as stopped:
         ranking.main()
