@@ -16,6 +16,7 @@ from robust_components.attacks import (
     WordSubstitution,
     attacker_rank,
     edits_between,
+    embedding_neighbours,
 )
 from robust_components.models.memo import MemoScorer
 from robust_components.models.testing import TableScorer
@@ -202,3 +203,25 @@ def test_the_memo_scores_each_text_once_a_query():
     assert counting.texts == memo.passes == 2
     memo.score("another", ["a"])
     assert counting.texts == 3
+
+
+def test_neighbours_in_an_embedding_are_whole_words_by_cosine():
+    torch = pytest.importorskip("torch")
+    pieces = ["[PAD]", "soup", "broth", "##th", "engine", "stew"]
+    vectors = [[1.0, 0.0], [1.0, 0.1], [2.0, 0.3], [1.0, 0.1], [-1.0, 0.2], [1.0, 0.9]]
+
+    class Network:
+        def get_input_embeddings(self):
+            return torch.nn.Embedding.from_pretrained(torch.tensor(vectors))
+
+    class Tokenizer:
+        def convert_ids_to_tokens(self, ids):
+            return [pieces[i] for i in ids]
+
+    class Scorer:
+        network = Network()
+        tokenizer = Tokenizer()
+
+    near = embedding_neighbours(Scorer(), count=2)
+    assert near("Soup,") == ["broth", "stew"]
+    assert near("unknown") == []
