@@ -7,6 +7,9 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +54,37 @@ def write_report(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return report
+
+
+@dataclass
+class Peak:
+    mebibytes: float = 0.0
+
+
+@contextmanager
+def peak_memory(device: str = "cpu") -> Iterator[Peak]:
+    """The most memory in use at once within the block, beyond what was in use before it.
+
+    On a CPU that of the process (Linux only), otherwise what torch allocates on the device.
+    """
+    peak = Peak()
+    if device == "cpu":
+        before = _status("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")
+        yield peak
+        peak.mebibytes = (_status("VmHWM") - before) / 2**10
+    else:
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        yield peak
+        peak.mebibytes = (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def _status(field: str) -> int:
+    """A line of /proc/self/status, in KiB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1])
+    raise OSError(f"/proc/self/status must have {field}, got none; run on Linux")
