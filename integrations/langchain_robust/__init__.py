@@ -1,5 +1,7 @@
 """LangChain runnables, compressors and retrievers with a robustness certificate."""
 
 from langchain_robust.generator import RobustRAGGenerator
+from langchain_robust.ranker import SmoothedRanker
+from langchain_robust.retriever import RobustRetriever
 
-__all__ = ["RobustRAGGenerator"]
+__all__ = ["RobustRAGGenerator", "RobustRetriever", "SmoothedRanker"]
