@@ -12,7 +12,7 @@ class TransformersVocabulary:
     """See :class:`~robust_components.models.token_prompt.Vocabulary`.
 
     Control tokens are the special ones and every other added token that is not white space, such as
-    the tool and thinking marks of chat models.
+    the tool and thinking marks of chat models. The mark for what has no token is none of them.
 
     Args:
         tokenizer: a fast Hugging Face tokenizer; it is copied, since it remembers how it was last
@@ -33,16 +33,23 @@ class TransformersVocabulary:
         self._lock = threading.Lock()
         self._chat_options = dict(chat_options)
         self.leading, self.trailing = self._around()
+        self.control = self._control()
+
+    def _control(self) -> dict[int, str]:
+        tokenizer = self._tokenizer
         special = set(tokenizer.all_special_ids)
-        self.control: dict[int, str] = {
+        found: dict[int, str] = {
             number: token.content
             for number, token in tokenizer.added_tokens_decoder.items()
             if token.special
             or number in special
             or (len(token.content) > 1 and token.content.strip())
         }
-        for number in special - set(self.control):
-            self.control[number] = tokenizer.convert_ids_to_tokens(number)
+        for number in special - set(found):
+            found[number] = tokenizer.convert_ids_to_tokens(number)
+        if tokenizer.unk_token_id not in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+            found.pop(tokenizer.unk_token_id, None)
+        return found
 
     def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Special tokens the tokenizer puts before and after a text."""
