@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 BISECTIONS = 60
 TRUNCATION = 0.5
@@ -57,37 +57,40 @@ def betting_lower(samples: ArrayLike, alpha: float) -> float:
     Raises:
         ValueError: a sample lies outside [0, 1] or is not finite, or alpha outside (0, 1).
     """
-    _check_level(alpha)
     values = np.asarray(samples, dtype=np.float64)
-    if values.ndim != 1 or not np.all((values >= 0.0) & (values <= 1.0)):
+    if values.ndim != 1:
         raise ValueError("samples must be a flat list of numbers in [0, 1]; scale them first")
-    if values.size == 0:
-        return 0.0
-    count = np.arange(1, values.size + 1)
-    means = (0.5 + np.cumsum(values)) / (count + 1)
-    variances = (0.25 + np.cumsum((values - means) ** 2)) / (count + 1)
-    before = np.concatenate([[0.25], variances[:-1]])
-    bets = np.sqrt(2.0 * math.log(1.0 / alpha) / (before * count * np.log1p(count)))
-    threshold = math.log(1.0 / alpha)
-
-    def refuted(mean: float) -> bool:
-        stakes = np.minimum(bets, TRUNCATION / mean)
-        capital = np.cumsum(np.log1p(stakes * (values - mean)))
-        return bool(capital.max() >= threshold)
-
-    low, high = 0.0, 1.0
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        if refuted(middle):
-            low = middle
-        else:
-            high = middle
-    return low
+    return float(betting_lower_rows(values[None], alpha)[0])
 
 
 def betting_upper(samples: ArrayLike, alpha: float) -> float:
     """Upper bound on the mean of values in [0, 1]; see :func:`betting_lower`."""
     return 1.0 - betting_lower(1.0 - np.asarray(samples, dtype=np.float64), alpha)
+
+
+def betting_lower_rows(samples: ArrayLike, alpha: float) -> NDArray[np.float64]:
+    """:func:`betting_lower` of each row of ``samples``, shape (rows, samples a row)."""
+    _check_level(alpha)
+    values = np.asarray(samples, dtype=np.float64)
+    if values.ndim != 2 or not np.all((values >= 0.0) & (values <= 1.0)):
+        raise ValueError("samples must be numbers in [0, 1]; scale them first")
+    low = np.zeros(len(values))
+    if values.size == 0:
+        return low
+    count = np.arange(1, values.shape[1] + 1)
+    means = (0.5 + np.cumsum(values, axis=1)) / (count + 1)
+    variances = (0.25 + np.cumsum((values - means) ** 2, axis=1)) / (count + 1)
+    before = np.hstack([np.full((len(values), 1), 0.25), variances[:, :-1]])
+    bets = np.sqrt(2.0 * math.log(1.0 / alpha) / (before * count * np.log1p(count)))
+    high = np.ones(len(values))
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        # No factor of the capital rises with the mean, so refuted means form an interval from 0.
+        stakes = np.minimum(bets, TRUNCATION / middle[:, None])
+        capital = np.cumsum(np.log1p(stakes * (values - middle[:, None])), axis=1).max(axis=1)
+        refuted = capital >= math.log(1.0 / alpha)
+        low, high = np.where(refuted, middle, low), np.where(refuted, high, middle)
+    return low
 
 
 def overlap_probability(words: int, shown: int, edits: int) -> Fraction:
@@ -100,8 +103,11 @@ def overlap_probability(words: int, shown: int, edits: int) -> Fraction:
             f"need words >= 1, 0 <= shown <= words and edits >= 0, got words={words}, "
             f"shown={shown}, edits={edits}"
         )
-    missed = math.comb(max(0, words - edits), shown) if edits <= words else int(shown == 0)
-    return 1 - Fraction(missed, math.comb(words, shown))
+    if edits > words:
+        return Fraction(int(shown > 0))
+    if edits <= shown:  # both fractions are equal; the one with fewer factors is taken
+        return 1 - Fraction(math.perm(words - shown, edits), math.perm(words, edits))
+    return 1 - Fraction(math.perm(words - edits, shown), math.perm(words, shown))
 
 
 def bonferroni(alpha: float, claims: Sequence[object] | int) -> float:

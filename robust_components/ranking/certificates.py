@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from robust_components.certificate import Certificate, Guarantee
-from robust_components.ranking import wording
-from robust_components.ranking.analysis import Analysis, FixedAnalysis, SampledAnalysis
-from robust_components.ranking.top_k import Bounds
+from robust_components.ranking import top_k, wording
+from robust_components.ranking.analysis import Analysis, FixedAnalysis
+from robust_components.ranking.fixed_bounds import Integers
+from robust_components.ranking.robustmask import PublishedAnalysis
+from robust_components.ranking.sampled_analysis import SampledAnalysis
 from robust_components.threats import WordEdits
 
 
 @dataclass(frozen=True)
 class Context:
-    """What all certificates of one ranking share."""
+    """What all certificates of one ranking share.
+
+    Attributes:
+        threat, statement, scope: what is claimed, and against whom.
+        mechanism: settings of the smoothing mechanism.
+        score_map: name of the map applied to the model's scores.
+        numerical_margin: most by which two scores of one text differ.
+        alpha: 1 - confidence, of sampled claims.
+        model: name and fingerprint.
+        query: the query.
+        texts: SHA-256 of every document.
+        cost: passes and seconds spent.
+    """
 
     threat: WordEdits
     statement: str
     scope: str
     mechanism: Mapping[str, Any]
     score_map: str
-    model: Mapping[str, Any]
+    numerical_margin: float
     alpha: float
+    model: Mapping[str, Any]
     query: str
+    texts: Sequence[str]
     cost: Mapping[str, Any]
 
 
@@ -34,70 +51,108 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def set_certificate(analysis: Analysis, context: Context, documents: Sequence[str]) -> Certificate:
+def set_certificate(analysis: Analysis, context: Context) -> Certificate:
     """Certificate of the top-K set, with every document's scores as evidence."""
     radius = analysis.set_radius(context.scope)
-    evidence = {
+    evidence: dict[str, Any] = {
         "documents": [
-            {"sha256": text_hash(text), **_scores(analysis, i)} for i, text in enumerate(documents)
+            {"sha256": text, **_scores(analysis, i)} for i, text in enumerate(context.texts)
         ],
         "inside": analysis.inside,
     }
-    claim = wording.set_claim(context.threat, analysis.k, context.scope, context.statement)
-    method = "ranking" if isinstance(analysis, FixedAnalysis) else "sampled_ranking"
-    return _certificate(analysis, context, claim, radius, evidence, method, conjunctive=True)
+    method, claim = "ranking", wording.set_claim(_subject(analysis, context), radius)
+    if isinstance(analysis, SampledAnalysis):
+        method = "sampled_ranking"
+    elif isinstance(analysis, PublishedAnalysis):
+        method, claim = "robustmask", wording.published_claim(_subject(analysis, context), radius)
+        rule = analysis.rule
+        evidence["rule"] = rule and {
+            "gap": rule.gap,
+            "words": rule.words,
+            "shown": rule.shown,
+            "betas": list(rule.betas),
+        }
+    return _certificate(analysis, context, claim, radius, evidence, method)
 
 
-def document_certificate(
-    analysis: Analysis, context: Context, document: int, text: str
-) -> Certificate:
-    """Certificate of one document's side of rank K; the others enter by one number a budget."""
-    radius = analysis.document_radius(document, context.scope)
-    inside = document in analysis.inside
-    last = min(radius + 1, analysis.cap)
-    evidence = {
-        **_scores(analysis, document),
-        "sha256": text_hash(text),
-        "inside": inside,
-        "rivals": {
-            str(words): _rival(analysis, analysis.bounds(words), document, context.scope, inside)
-            for words in range(1, last + 1)
-        },
-        "documents": len(analysis.score),
-    }
-    claim = wording.document_claim(
-        context.threat, analysis.k, context.scope, context.statement, inside=inside
-    )
-    method = "ranking_document" if isinstance(analysis, FixedAnalysis) else "sampled_document"
-    return _certificate(analysis, context, claim, radius, evidence, method, conjunctive=False)
+class DocumentCertificates:
+    """Certificates of single documents' sides of rank K; the others enter by two numbers."""
 
+    def __init__(self, analysis: Analysis, context: Context, radii: Integers) -> None:
+        self.analysis = analysis
+        self.context = context
+        self.radii = radii
+        self.subject = _subject(analysis, context)
+        self._known: dict[int, tuple[Integers | None, Integers | None]] = {}
 
-def _rival(
-    analysis: Analysis, bounds: Bounds, document: int, scope: str, inside: bool
-) -> int | None:
-    """The K-th greatest value the others can reach, or keep; ``None`` when there are fewer."""
-    low, high = bounds.reach(analysis.inside, scope)
-    values = sorted(
-        (int(v) for i, v in enumerate(high if inside else low) if i != document), reverse=True
-    )
-    return values[analysis.k - 1] if len(values) >= analysis.k else None
+    def of(self, document: int) -> Certificate:
+        """The certificate of ``document``."""
+        analysis = self.analysis
+        radius, inside = int(self.radii[document]), bool(analysis.in_top[document])
+        sampled = isinstance(analysis, SampledAnalysis)
+        budgets = [b for b in (radius, radius + 1) if 1 <= b <= analysis.cap]
+        evidence: dict[str, Any] = {
+            "sha256": self.context.texts[document],
+            **_scores(analysis, document),
+            "inside": inside,
+            "rivals": {str(b): self._rival(b, document, inside) for b in budgets},
+            "documents": len(analysis.score),
+        }
+        if sampled:
+            evidence["longest"] = analysis.saturation
+        claim = wording.document_claim(self.subject, radius, inside=inside)
+        method = "sampled_document" if sampled else "ranking_document"
+        return _certificate(analysis, self.context, claim, radius, evidence, method)
+
+    def _rival(self, budget: int, document: int, inside: bool) -> int | None:
+        """The K-th greatest value the others can reach, or keep; ``None`` when there are fewer."""
+        if budget not in self._known:
+            analysis = self.analysis
+            low, high = analysis.bounds(budget).reach(analysis.in_top, self.context.scope)
+            self._known[budget] = (
+                top_k.kth_of_others(low, analysis.k),
+                top_k.kth_of_others(high, analysis.k),
+            )
+        values = self._known[budget][inside]
+        return None if values is None else int(values[document])
 
 
 def _scores(analysis: Analysis, document: int) -> dict[str, Any]:
+    if isinstance(analysis, FixedAnalysis):
+        return {
+            "words": int(analysis.words[document]),
+            "scores": analysis.copies.scores[document].tolist(),
+        }
     if isinstance(analysis, SampledAnalysis):
         bounds = analysis.bounds(1)
+        wins = {} if analysis.wins is None else {"wins": int(analysis.wins[document])}
         return {
+            "words": int(analysis.words[document]),
             "estimate": int(analysis.score[document]),
+            "samples": int(analysis.samples[document]),
+            **wins,
             "low": int(bounds.low[document]),
             "high": int(bounds.high[document]),
-            "words": int(analysis.words[document]),
         }
-    assert isinstance(analysis, FixedAnalysis)
-    scores: dict[str, Any] = {"scores": analysis.copies.scores[document].tolist()}
-    touchable = analysis.copies.touchable[document]
-    if not touchable.all():
-        scores["touchable"] = touchable.astype(int).tolist()
-    return scores
+    assert isinstance(analysis, PublishedAnalysis)
+    return {
+        "words": int(analysis.words[document]),
+        "estimate": int(analysis.score[document]),
+    }
+
+
+def _subject(analysis: Analysis, context: Context) -> wording.Subject:
+    unlimited = analysis.cap
+    if isinstance(analysis, PublishedAnalysis):
+        unlimited = analysis.limit() + 1
+    return wording.Subject(
+        threat=context.threat,
+        k=analysis.k,
+        scope=context.scope,
+        statement=context.statement,
+        sampled=not isinstance(analysis, FixedAnalysis),
+        unlimited=unlimited,
+    )
 
 
 def _certificate(
@@ -107,10 +162,7 @@ def _certificate(
     radius: int,
     evidence: dict[str, Any],
     method: str,
-    *,
-    conjunctive: bool,
 ) -> Certificate:
-    sampled = isinstance(analysis, SampledAnalysis)
     threat = context.threat
     certified = radius >= threat.budget
     parameters: dict[str, Any] = {
@@ -119,27 +171,37 @@ def _certificate(
         "mechanism": dict(context.mechanism),
         "aggregation": _aggregation(analysis),
         "score_map": context.score_map,
-        "margin": analysis.margin,
-        "unit": analysis.scale,
-        "cap": analysis.cap,
+        "numerical_margin": str(context.numerical_margin),
         "query_sha256": text_hash(context.query),
     }
-    if sampled:
-        parameters["level"] = str(context.alpha)
-        parameters["conjunctive"] = conjunctive
+    guarantee, confidence = Guarantee.DETERMINISTIC, None
+    if isinstance(analysis, SampledAnalysis):
+        guarantee = Guarantee.PROBABILISTIC
+        alpha = Fraction(str(context.alpha))
+        confidence = float(1 - alpha)
+        parameters["alpha"] = str(context.alpha)
+        parameters["bound"] = analysis.bound
+        parameters["bound_level"] = str(analysis.level)
+    elif isinstance(analysis, PublishedAnalysis):
+        guarantee = Guarantee.HEURISTIC
+    assumptions = wording.assumptions(
+        threat, context.mechanism, context.statement, parameters["numerical_margin"]
+    )
+    if guarantee == Guarantee.HEURISTIC:
+        assumptions = (*assumptions, wording.PUBLISHED)
     return Certificate(
         claim=claim,
         certified=certified,
-        guarantee=Guarantee.PROBABILISTIC if sampled else Guarantee.DETERMINISTIC,
-        confidence=1.0 - context.alpha if sampled else None,
+        guarantee=guarantee,
+        confidence=confidence,
         threat=threat.to_dict(),
         statement=context.statement,
         radius=radius,
         method=method,
         parameters=parameters,
         evidence=evidence,
-        assumptions=wording.assumptions(threat, context.mechanism, context.statement),
-        reason=None if certified else wording.reason(threat, radius),
+        assumptions=assumptions,
+        reason=None if certified else wording.reason(threat, analysis.k, radius),
         model=dict(context.model),
         cost=dict(context.cost),
     )
@@ -150,21 +212,3 @@ def _aggregation(analysis: Analysis) -> dict[str, str]:
     if quantile is None:
         return {"name": "mean"}
     return {"name": "quantile", "quantile": str(quantile)}
-
-
-def heuristic(certificate: Certificate, radius: int, evidence: Mapping[str, Any]) -> Certificate:
-    """The same claim under the published rule, marked as what it is."""
-    budget = int(certificate.threat["budget"])
-    certified = radius >= budget
-    return replace(
-        certificate,
-        certified=certified,
-        guarantee=Guarantee.HEURISTIC,
-        confidence=None,
-        radius=radius,
-        method="robustmask",
-        evidence=dict(evidence),
-        assumptions=(*certificate.assumptions, wording.PUBLISHED),
-        reason=None if certified else f"The published rule holds up to {radius}.",
-        digest="",
-    )

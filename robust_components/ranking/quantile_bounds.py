@@ -7,31 +7,32 @@ past at most ``t * partitions`` others, whatever the new logits are.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
-from robust_components.ranking.fixed_bounds import CopyScores, Integers
+from robust_components.ranking.fixed_bounds import CopyScores, Flags, Integers
 
 INFINITE = 2**62
+"""Stands for a logit beyond all others; finite ones stay below 10^18."""
 
 
-def position(copies: int, quantile: float) -> int:
+def position(copies: int, quantile: Fraction) -> int:
     """Index of the order statistic among ``copies`` sorted logits, from 0."""
     return max(0, math.ceil(quantile * copies) - 1)
 
 
-def quantile_score(copies: CopyScores, quantile: float) -> Integers:
+def quantile_score(copies: CopyScores, quantile: Fraction) -> Integers:
     """Each document's order statistic, shape (documents,)."""
     return _order_statistic(copies.scores, quantile)
 
 
-def quantile_upper(copies: CopyScores, quantile: float, touched: int) -> Integers:
+def quantile_upper(copies: CopyScores, quantile: Fraction, touched: int) -> Integers:
     """Largest order statistic after changing ``touched`` copies a partition."""
     return _order_statistic(_replaced(copies, touched, INFINITE), quantile)
 
 
-def quantile_lower(copies: CopyScores, quantile: float, touched: int) -> Integers:
+def quantile_lower(copies: CopyScores, quantile: Fraction, touched: int) -> Integers:
     """Smallest order statistic after changing ``touched`` copies a partition."""
     return _order_statistic(_replaced(copies, touched, -INFINITE), quantile)
 
@@ -42,12 +43,13 @@ def _replaced(copies: CopyScores, touched: int, value: int) -> Integers:
     hidden = np.where(copies.touchable, against, INFINITE)
     order = np.argsort(hidden, axis=2, kind="stable")[:, :, :touched]
     changed = copies.scores.copy()
-    chosen: NDArray[np.bool_] = np.take_along_axis(copies.touchable, order, axis=2)
+    chosen: Flags = np.take_along_axis(copies.touchable, order, axis=2)
     kept = np.take_along_axis(changed, order, axis=2)
     np.put_along_axis(changed, order, np.where(chosen, value, kept), axis=2)
     return changed
 
 
-def _order_statistic(scores: Integers, quantile: float) -> Integers:
-    flat = np.sort(scores.reshape(scores.shape[0], -1), axis=1)
-    return flat[:, position(flat.shape[1], quantile)]
+def _order_statistic(scores: Integers, quantile: Fraction) -> Integers:
+    count = scores.shape[1] * scores.shape[2]
+    flat = np.sort(scores.reshape(scores.shape[0], count), axis=1)
+    return flat[:, position(count, quantile)]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robust_components.checks import exact_decimal, positive_integer
 from robust_components.models.protocols import PairScorer
 from robust_components.ranking import settings
 from robust_components.ranking.analysis import Analysis, FixedAnalysis
-from robust_components.ranking.certificates import Context, document_certificate, set_certificate
+from robust_components.ranking.certificates import (
+    Context,
+    DocumentCertificates,
+    set_certificate,
+    text_hash,
+)
 from robust_components.ranking.fixed_bounds import CopyScores, quantise
 from robust_components.ranking.result import RankedDocument, Ranking
-from robust_components.ranking.sampling import Plan, Sampler
+from robust_components.ranking.robustmask import PublishedAnalysis, apply_rule, estimated_betas
+from robust_components.ranking.sampling import Plan, Question, Sampler
 from robust_components.ranking.scoring import Scoring, check_pointwise, check_score_map
 from robust_components.smoothing import BalancedMask, FixedMechanism, RandomMask, split_words
 from robust_components.smoothing.mechanism import MaskedCopy
@@ -43,23 +51,27 @@ class SmoothedRanker:
         mechanism: how masked copies are made.
         top_k: K, at least 1.
         threat: kind and budget of the edits; one edited word of the mechanism's kind by default.
+            Radii beyond the budget are reported too.
         statement: ``"observed"`` (the list at hand may have been edited already) or
             ``"pre_attack"`` (it is clean, edits come later).
         scope: which documents are edited, see :mod:`robust_components.ranking.top_k`; an observed
-            statement needs ``"any"``, the default.
+            statement needs ``"any"``, the default (``"promotion"`` with ``method="robustmask"``).
         aggregation: ``"mean"``, or ``"quantile"`` for logits without bounds.
         quantile: which quantile, in (0, 1).
         score_map: ``"identity"``, ``"sigmoid"`` or ``"sigmoid/4"``, applied to every score.
-        numerical_margin: largest numerical error of one score.
+        numerical_margin: most by which two scores of the same text may differ (after the score
+            map), for batching and hardware round differently; in [0, 0.5).
         alpha: 1 - confidence of sampled certificates.
         certify: ``"all"``, ``"boundary"`` (certificates for the top K and the K documents below) or
             ``"none"`` (only the certificate of the set).
         base_scores: also score the unmasked documents; one more pass a document.
-        method: ``"smoothing"`` or ``"robustmask"``.
-        bound: ``"betting"``, or ``"clopper_pearson"`` for scores that are 0 or 1.
+        method: ``"smoothing"``, or ``"robustmask"``: a heuristic certificate of the set, radius 0
+            and no certificate for single documents.
+        bound: ``"betting"``, or ``"clopper_pearson"`` for scores that are 0 or 1 (not adaptive).
         adaptive: sample where the decision is open; otherwise every document gets all samples.
-        pass_budget: most model passes a query when sampling.
-        time_budget: most seconds a query when sampling; what is certified until then is returned.
+        pass_budget: most model passes a query when sampling; what is certified until then is
+            returned.
+        time_budget: the same in seconds, looked at between calls of the model.
 
     Raises:
         ValueError, TypeError: an argument is outside its range.
@@ -88,33 +100,53 @@ class SmoothedRanker:
         time_budget: float | None = None,
     ) -> None:
         self.mechanism = BalancedMask() if mechanism is None else mechanism
-        self.threat = threat or WordEdits(1, self.mechanism.operations)
-        settings.check_choice("statement", statement)
-        settings.check_choice("aggregation", aggregation)
-        settings.check_choice("certify", certify)
-        settings.check_choice("method", method)
-        settings.check_choice("bound", bound)
-        settings.check_mechanism(self.mechanism, aggregation, method)
-        self.scope = settings.check_scope(scope, statement)
+        for name, value in (
+            ("statement", statement),
+            ("aggregation", aggregation),
+            ("certify", certify),
+            ("method", method),
+            ("bound", bound),
+        ):
+            settings.check_choice(name, value)
+        settings.check_mechanism(
+            self.mechanism,
+            aggregation=aggregation,
+            method=method,
+            bound=bound,
+            pass_budget=pass_budget,
+            time_budget=time_budget,
+        )
+        self.threat = settings.check_threat(threat, self.mechanism.operations)
+        self.scope = settings.check_scope(scope, statement, method)
         check_score_map(score_map)
-        settings.check_numbers(top_k, quantile, numerical_margin, alpha, pass_budget, time_budget)
-        settings.check_reach(self.mechanism, self.threat, alpha)
-        self.model = model
-        self.top_k = top_k
+        settings.check_number("quantile", quantile, 0.0, 1.0, "0.5 is the median")
+        exact = exact_decimal("quantile", quantile, "in (0, 1)")
+        self.alpha = settings.check_number("alpha", alpha, 0.0, 1.0, "0.05 gives confidence 95 %")
+        self.model = settings.check_model(model)
+        self.top_k = positive_integer("top_k", top_k)
         self.statement = statement
         self.aggregation = aggregation
-        self.quantile = float(quantile)
+        self.quantile = exact if aggregation == "quantile" else None
         self.score_map = score_map
-        self.numerical_margin = float(numerical_margin)
-        self.alpha = float(alpha)
+        self.numerical_margin = settings.check_margin(numerical_margin)
         self.certify = certify
         self.base_scores = base_scores
         self.method = method
         self.plan = Plan(
             adaptive=adaptive and bound == "betting",
             bound=bound,
-            passes=pass_budget,
-            seconds=time_budget,
+            passes=None if pass_budget is None else positive_integer("pass_budget", pass_budget),
+            seconds=time_budget
+            if time_budget is None
+            else settings.check_number("time_budget", time_budget, 0.0, math.inf, "in seconds"),
+        )
+        settings.check_reach(
+            self.mechanism,
+            self.threat,
+            scope=self.scope,
+            quantile=self.quantile,
+            alpha=self.alpha,
+            method=method,
         )
         self._pointwise = False
 
@@ -130,7 +162,8 @@ class SmoothedRanker:
 
         Args:
             query: trusted.
-            documents: texts, in retrieval order, which decides between equal scores.
+            documents: texts, in retrieval order, which decides between equal scores. An empty list
+                gives an empty ranking, whose certificate guarantees nothing.
             top_k: K of this call; cut to the number of documents.
 
         Raises:
@@ -141,27 +174,32 @@ class SmoothedRanker:
         """
         began = time.monotonic()
         settings.check_texts(query, documents)
-        k = settings.check_top_k(self.top_k if top_k is None else top_k, len(documents))
+        k = min(positive_integer("top_k", self.top_k if top_k is None else top_k), len(documents))
+        settings.check_pass_budget(self.plan.passes, len(documents), self.base_scores)
         self.warm_up()
         assert self.model is not None
+        bounded = self.aggregation == "mean"
         if not self._pointwise:
-            check_pointwise(self.model, query, self._raw_margin())
+            check_pointwise(self.model, query, self.numerical_margin, self.score_map)
             self._pointwise = True
-        scoring = Scoring(self.model, self.score_map, bounded=self.aggregation == "mean")
+        scoring = Scoring(self.model, self.score_map, bounded=bounded)
         words = [split_words(document) for document in documents]
         cut: set[int] = set()
+        base = self._base_scores(scoring, query, documents, cut)
         analysis: Analysis
         extra: dict[str, Any] = {}
         if isinstance(self.mechanism, RandomMask):
-            sampler = Sampler(self.mechanism, scoring, query, words, self.plan)
-            analysis = sampler.run(
-                self.threat, k, self.scope, self.numerical_margin, self.alpha, began
-            )
-            cut = sampler.cut
+            sampler = Sampler(self.mechanism, scoring, query, words, self.plan, began)
+            if self.method == "robustmask":
+                analysis = self._published(sampler, k)
+            else:
+                analysis = sampler.run(
+                    Question(self.threat, k, self.scope, self.numerical_margin, self.alpha)
+                )
+            cut |= sampler.cut
             extra = {"samples": sampler.drawn, "stopped": sampler.stopped}
         else:
             analysis = self._score_copies(scoring, query, words, k, cut)
-        base = self._base_scores(scoring, query, documents, cut)
         cost = {
             "model_passes": scoring.passes,
             "seconds": round(time.monotonic() - began, 3),
@@ -169,8 +207,21 @@ class SmoothedRanker:
         }
         return self._ranking(analysis, query, documents, base, cut, cost)
 
-    def _raw_margin(self) -> float:
-        return self.numerical_margin if self.score_map == "identity" else 1e-2
+    def _published(self, sampler: Sampler, k: int) -> PublishedAnalysis:
+        """The published rule for ranks K and K + 1, with fresh samples for beta."""
+        lengths = [len(one) for one in sampler.words]
+        analysis = PublishedAnalysis(sampler.means(), lengths, self.threat, k)
+        if k < len(lengths):
+            last, first = analysis.order[k - 1 : k + 1]
+            copies, scores = sampler.fresh(first)
+            analysis.rule = apply_rule(
+                gap=int(analysis.score[last] - analysis.score[first]),
+                words=lengths[first],
+                shown=sampler.mechanism.shown(lengths[first]),
+                betas=estimated_betas(copies, scores, lengths[first], sampler.generator),
+                limit=analysis.limit(),
+            )
+        return analysis
 
     def _score_copies(
         self,
@@ -194,14 +245,14 @@ class SmoothedRanker:
         ).reshape(shape)
         each = mechanism.blocks * mechanism.partitions
         cut.update(i for i in range(len(words)) if scoring.cut(texts[i * each : (i + 1) * each]))
-        mean = self.aggregation == "mean"
         return FixedAnalysis(
             copies=CopyScores(quantise(values), touchable),
+            words=[len(one) for one in words],
             mechanism=mechanism,
             threat=self.threat,
             k=k,
             numerical_margin=self.numerical_margin,
-            quantile=None if mean else self.quantile,
+            quantile=self.quantile,
         )
 
     def _base_scores(
@@ -228,37 +279,42 @@ class SmoothedRanker:
             scope=self.scope,
             mechanism=self.mechanism.to_dict(),
             score_map=self.score_map,
+            numerical_margin=self.numerical_margin,
+            alpha=self.alpha,
             model={
                 "name": str(getattr(self.model, "name", type(self.model).__name__)),
                 "fingerprint": str(getattr(self.model, "fingerprint", "unknown")),
             },
-            alpha=self.alpha,
             query=query,
+            texts=[text_hash(document) for document in documents],
             cost=cost,
         )
         certified = {"all": len(documents), "boundary": 2 * analysis.k, "none": 0}[self.certify]
+        if isinstance(analysis, PublishedAnalysis):
+            certified = 0
         each = analysis.each
-        items = []
-        for place, index in enumerate(analysis.order):
-            items.append(
-                RankedDocument(
-                    index=index,
-                    rank=place + 1,
-                    score=float(analysis.score[index]) / analysis.scale,
-                    base_score=None if base is None else base[index],
-                    radius=each.document_radius(index, self.scope),
-                    pre_attack_radius=each.document_radius(index, "promotion"),
-                    best_rank=each.best_rank(index, self.threat.budget, alone=True),
-                    truncated=index in cut,
-                    certificate=None
-                    if place >= certified
-                    else document_certificate(each, context, index, documents[index]),
-                )
+        radii = each.radii(self.scope)
+        clean_radii = radii if self.scope == "promotion" else each.radii("promotion")
+        best = each.best_ranks(self.threat.budget, alone=True)
+        certificates = DocumentCertificates(each, context, radii)
+        items = [
+            RankedDocument(
+                index=index,
+                rank=place + 1,
+                score=int(analysis.score[index]) / analysis.scale,
+                base_score=None if base is None else base[index],
+                radius=int(radii[index]),
+                pre_attack_radius=int(clean_radii[index]),
+                best_rank=int(best[index]),
+                truncated=index in cut,
+                certificate=certificates.of(index) if place < certified else None,
             )
+            for place, index in enumerate(analysis.order)
+        ]
         return Ranking(
             items=tuple(items),
             k=analysis.k,
-            certificate=set_certificate(analysis, context, documents),
+            certificate=set_certificate(analysis, context),
             passes=int(cost["model_passes"]),
             analysis=analysis,
         )

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robust_components.certificate import Certificate
+from robust_components.checks import positive_integer
 from robust_components.ranking.analysis import Analysis
+from robust_components.ranking.top_k import SCOPES
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,12 @@ class RankedDocument:
         score: the smoothed score, the one that decides the rank.
         base_score: the wrapped model's score of the unmasked document, or ``None`` if not asked.
         radius: largest number of edited words a document under which this document stays on its
-            side of rank K (statement and scope of the ranking).
+            side of rank K (statement and scope of the ranking); what no number of edits can
+            change has a radius of at least the number of blocks.
         pre_attack_radius: the same if the list at hand is clean and only documents outside the
-            top K are edited later; never smaller for documents outside the top K.
+            top K are edited later; never smaller than ``radius`` in an observed list.
         best_rank: best rank the document could be given by editing as many of its words as the
-            threat's budget allows, everything else as it is.
+            threat's budget allows, everything else as it is; ties count for it.
         truncated: the model cut the document or one of its copies.
         certificate: says the same as ``radius``, verifiably; ``None`` if not asked for.
     """
@@ -59,8 +62,9 @@ class Ranking:
     Attributes:
         items: all documents, best first.
         k: size of the top.
-        certificate: of the top-K set.
-        passes: model passes used (distinct texts scored).
+        certificate: of the top-K set. Sampled, it holds with its confidence on its own; so do the
+            documents' certificates, all of them together.
+        passes: model passes used (distinct texts scored in one call).
     """
 
     items: tuple[RankedDocument, ...]
@@ -81,8 +85,10 @@ class Ranking:
     def crq(self, k: int, below_rank: int, words: int, scope: str = "promotion") -> bool:
         """CRQ(K, M, R): whether no document ranked below ``below_rank`` can enter the top ``k``.
 
+        With a sampled mechanism each answer holds with the ranking's confidence on its own.
+
         Args:
-            k: size of the top, 1..len(items).
+            k: size of the top, at least 1; nothing can enter one as long as the list.
             below_rank: M, at least ``k``; with M = K this is CRQ@K.
             words: R, edited words a document, at least 1.
             scope: see :mod:`robust_components.ranking.top_k`.
@@ -90,14 +96,20 @@ class Ranking:
         Raises:
             ValueError: an argument is outside its range.
         """
-        if not 1 <= k <= max(1, len(self.items)):
-            raise ValueError(f"k must be in 1..{len(self.items)}, got {k}")
-        if below_rank < k:
-            raise ValueError(f"below_rank must be at least k={k}, got {below_rank}")
-        if words < 1:
-            raise ValueError(f"words must be at least 1, got {words}")
-        return self.analysis.crq(k, below_rank, words, scope)
+        k = positive_integer("k", k)
+        below_rank = positive_integer("below_rank", below_rank, minimum=k)
+        if scope not in SCOPES:
+            raise ValueError(f"scope must be one of {list(SCOPES)}, got {scope!r}")
+        return self.analysis.crq(k, below_rank, positive_integer("words", words), scope)
 
     def best_rank(self, rank: int, words: int) -> int:
-        """Best rank the document now at ``rank`` could reach with ``words`` of its words edited."""
-        return self.analysis.best_rank(self.items[rank - 1].index, words, alone=True)
+        """Best rank the document now at ``rank`` could reach with ``words`` of its words edited.
+
+        Raises:
+            ValueError: an argument is outside its range.
+        """
+        rank = positive_integer("rank", rank)
+        if rank > len(self.items):
+            raise ValueError(f"rank must be in 1..{len(self.items)}, got {rank}")
+        best = self.analysis.each.best_ranks(positive_integer("words", words), alone=True)
+        return int(best[self.items[rank - 1].index])

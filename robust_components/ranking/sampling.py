@@ -10,23 +10,30 @@ test). Claims about single documents stand side by side: level alpha / (2 N) eac
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robust_components.bounds import (
-    betting_lower,
-    betting_upper,
+    betting_lower_rows,
     clopper_pearson_lower,
     clopper_pearson_upper,
 )
-from robust_components.ranking.analysis import SampledAnalysis
+from robust_components.ranking.fixed_bounds import quantise
+from robust_components.ranking.sampled_analysis import SampledAnalysis
 from robust_components.ranking.scoring import Scoring
 from robust_components.ranking.top_k import rank_order
+from robust_components.smoothing.mechanism import MaskedCopy
 from robust_components.smoothing.random_mask import RandomMask
 from robust_components.threats import WordEdits
+
+CHARACTERS_A_CALL = 20_000_000
+"""Masked copies are scored before more text than this has piled up."""
+SLACK = 2e-8
+"""More than what rounding bounds outwards to units of 1e-9 can cost."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,11 @@ class Plan:
     Attributes:
         selection: samples a document to choose the top K from.
         first: samples a document before any decision.
-        batch: samples added to each of two documents at a time.
-        adaptive: spend them where the decision is open; otherwise every document gets all.
+        batch: samples added at a time.
+        adaptive: spend them where the decision is open; otherwise every document gets as many.
         bound: ``"betting"``, or ``"clopper_pearson"`` for scores that are 0 or 1 (not adaptive).
         passes: most model passes, or ``None``.
-        seconds: most seconds, or ``None``.
+        seconds: most seconds, or ``None``; looked at between calls of the model.
     """
 
     selection: int = 16
@@ -52,8 +59,28 @@ class Plan:
     seconds: float | None = None
 
 
+@dataclass(frozen=True)
+class Question:
+    """What the samples are to decide: the arguments of :class:`SampledAnalysis`, and ``alpha``."""
+
+    threat: WordEdits
+    k: int
+    scope: str
+    margin: float
+    alpha: float
+
+
 class Sampler:
-    """Draws masked copies of every document and keeps their scores."""
+    """Draws masked copies of every document and keeps their scores.
+
+    Args:
+        mechanism: draws the masks.
+        scoring: scores the copies and counts passes, of which some may be spent already.
+        query: the query.
+        words: the words of each document.
+        plan: how samples are spent.
+        began: ``time.monotonic()`` when the query came in.
+    """
 
     def __init__(
         self,
@@ -62,127 +89,190 @@ class Sampler:
         query: str,
         words: Sequence[tuple[str, ...]],
         plan: Plan,
+        began: float,
     ) -> None:
         self.mechanism = mechanism
         self.scoring = scoring
         self.query = query
         self.words = words
         self.plan = plan
+        self.began = began
         self.generator = mechanism.generator()
-        self.estimates: list[float] = []
+        self.selected: list[list[float]] = [[] for _ in words]
         self.samples: list[list[float]] = [[] for _ in words]
         self.cut: set[int] = set()
         self.drawn = 0
         self.stopped = "every document has all its samples"
 
-    def _draw(self, document: int, number: int) -> list[float]:
-        copies = self.mechanism.sample(self.words[document], number, self.generator)
-        self.drawn += len(copies)
-        texts = [copy.text for copy in copies]
-        scores = self.scoring.score(self.query, texts)
-        if self.scoring.cut(texts):
-            self.cut.add(document)
-        return [float(score) for score in scores]
-
-    def _extend(self, document: int, number: int) -> int:
-        room = self.mechanism.samples - len(self.samples[document])
-        number = min(number, room)
-        if number > 0:
-            self.samples[document].extend(self._draw(document, number))
-        return max(0, number)
-
-    def run(
-        self, threat: WordEdits, k: int, scope: str, margin: float, alpha: float, began: float
-    ) -> SampledAnalysis:
-        """Sample until the claim for ``threat`` is decided or a budget ends; then bound."""
-        plan = self.plan
-        everybody = range(len(self.words))
-        self.estimates = [
-            float(np.mean(self._draw(document, plan.selection))) for document in everybody
-        ]
-        for document in everybody:
-            self._extend(document, plan.first if plan.adaptive else self.mechanism.samples)
-        if plan.adaptive:
-            self._allocate(threat, k, scope, margin, alpha, began)
-
-        def analysis(level: float) -> SampledAnalysis:
-            bounds = [self._bounds(samples, level) for samples in self.samples]
-            return SampledAnalysis(
-                estimates=self.estimates,
-                lowest=[low for low, _ in bounds],
-                highest=[high for _, high in bounds],
-                words=[len(one) for one in self.words],
-                mechanism=self.mechanism,
-                threat=threat,
-                k=k,
-                numerical_margin=margin,
-            )
-
-        whole = analysis(alpha / 2)
-        whole.side_by_side = analysis(alpha / (2 * max(1, len(self.words))))
+    def run(self, question: Question) -> SampledAnalysis:
+        """Sample until the claim is decided or a budget ends; then bound."""
+        self._select()
+        self._fill(self.plan.first if self.plan.adaptive else self.mechanism.samples)
+        if self.plan.adaptive:
+            self._allocate(question)
+        elif min(map(len, self.samples), default=0) < self.mechanism.samples and self.words:
+            self.stopped = "budget spent"
+        alpha = Fraction(str(question.alpha))
+        whole = self._analysis(question, alpha / 2)
+        whole.side_by_side = self._analysis(question, alpha / (2 * max(1, len(self.words))))
         return whole
 
-    def _allocate(
-        self, threat: WordEdits, k: int, scope: str, margin: float, alpha: float, began: float
-    ) -> None:
-        order = rank_order(np.round(np.array(self.estimates) * 1e9).astype(np.int64))
-        inside, outside = order[:k], order[k:]
+    def means(self) -> list[float]:
+        """Mean of each document's samples, all of them drawn; for the published rule."""
+        self._fill(self.mechanism.samples)
+        return [float(np.mean(samples)) for samples in self.samples]
+
+    def fresh(self, document: int) -> tuple[list[MaskedCopy], NDArray[np.float64]]:
+        """New masked copies of one document, with their scores; for the published rule."""
+        copies = self.mechanism.sample(self.words[document], self.mechanism.samples, self.generator)
+        self.drawn += len(copies)
+        return copies, self.scoring.score(self.query, [copy.text for copy in copies])
+
+    def _select(self) -> None:
+        """The selection sample: one of each document at least, and at most half of a budget."""
+        everybody, selection = range(len(self.words)), self.plan.selection
+        if self.plan.passes is not None and self.words:
+            room = self.plan.passes - self.scoring.passes
+            selection = max(1, min(selection, room // (2 * len(self.words))))
+        self._draw(self.selected, dict.fromkeys(everybody, 1))
+        step = 3 if self.plan.seconds is not None else selection - 1
+        for start in range(1, selection, max(1, step)):
+            if self._late(0.5):
+                return
+            number = min(step, selection - start)
+            self._draw(self.selected, dict.fromkeys(everybody, number))
+
+    def _fill(self, number: int) -> None:
+        """Draw ``number`` samples of every document, fewer if a budget ends."""
+        if self.plan.passes is not None and self.words:
+            room = self.plan.passes - self.scoring.passes
+            number = min(number, room // len(self.words))
+        step = number if self.plan.seconds is None else 4
+        for start in range(0, number, max(1, step)):
+            if self._late():
+                return
+            more = min(step, number - start)
+            self._draw(self.samples, dict.fromkeys(range(len(self.words)), more))
+
+    def _draw(self, into: list[list[float]], wanted: Mapping[int, int]) -> None:
+        """Score ``wanted[document]`` new masked copies of each."""
+        pending: list[tuple[int, str]] = []
+        size = 0
+        for document, number in wanted.items():
+            for _ in range(number):
+                (copy,) = self.mechanism.sample(self.words[document], 1, self.generator)
+                pending.append((document, copy.text))
+                size += len(copy.text)
+                if size > CHARACTERS_A_CALL:
+                    self._score(into, pending)
+                    pending, size = [], 0
+        self._score(into, pending)
+
+    def _score(self, into: list[list[float]], pending: Sequence[tuple[int, str]]) -> None:
+        self.drawn += len(pending)
+        scores = self.scoring.score(self.query, [text for _, text in pending])
+        for (document, text), score in zip(pending, scores, strict=True):
+            into[document].append(float(score))
+            if self.scoring.cut([text]):
+                self.cut.add(document)
+
+    def _late(self, share: float = 1.0) -> bool:
+        limit = self.plan.seconds
+        return limit is not None and time.monotonic() - self.began >= share * limit
+
+    def _allocate(self, question: Question) -> None:
+        """LUCB: sample the weakest document of the top K and the strongest outside it."""
+        order = rank_order(quantise(self._estimates()))
+        inside, outside = order[: question.k], order[question.k :]
         if not inside or not outside:
             self.stopped = "nothing to decide"
             return
-        shift = [float(self.mechanism.delta(len(one), threat)) for one in self.words]
-        fall = np.array([0.0 if scope == "promotion" else s for s in shift])
-        rise = np.array([0.0 if scope == "demotion" else s for s in shift])
-        bounds = [self._bounds(samples, alpha / 2) for samples in self.samples]
+        level = question.alpha / 2
+        bounds = self._bounds(range(len(self.words)), level)
+        shift = np.array(
+            [float(self.mechanism.delta(len(one), question.threat)) for one in self.words]
+        )
+        fall = shift[inside] * (question.scope != "promotion")
+        rise = shift[outside] * (question.scope != "demotion")
         while True:
-            low: NDArray[np.float64] = np.array([b[0] for b in bounds]) - fall
-            high: NDArray[np.float64] = np.array([b[1] for b in bounds]) + rise
-            weakest = min(inside, key=lambda i: low[i])
-            strongest = max(outside, key=lambda j: high[j])
-            if low[weakest] > high[strongest] + 2 * margin:
+            low, high = bounds[inside, 0] - fall, bounds[outside, 1] + rise
+            if low.min() > high.max() + 2 * question.margin + SLACK:
                 self.stopped = "certified"
                 return
-            if self._refuted(bounds, inside, outside, fall, rise):
+            if (bounds[inside, 1] - fall).min() <= (bounds[outside, 0] + rise).max():
                 self.stopped = "refuted"
                 return
-            if self._spent(began):
-                self.stopped = "budget spent"
-                return
-            added = 0
-            for document in (weakest, strongest):
-                added += self._extend(document, self.plan.batch)
-                bounds[document] = self._bounds(self.samples[document], alpha / 2)
-            if not added:
+            pair = (inside[int(low.argmin())], outside[int(high.argmax())])
+            wanted = self._wanted(pair)
+            if not wanted:
                 self.stopped = "the open documents have all their samples"
                 return
+            if self._late() or sum(wanted.values()) > self._room():
+                self.stopped = "budget spent"
+                return
+            self._draw(self.samples, wanted)
+            bounds[list(wanted)] = self._bounds(list(wanted), level)
 
-    @staticmethod
-    def _refuted(
-        bounds: Sequence[tuple[float, float]],
-        inside: Sequence[int],
-        outside: Sequence[int],
-        fall: NDArray[np.float64],
-        rise: NDArray[np.float64],
-    ) -> bool:
-        """Whether more samples would most likely not help."""
-        most = min(bounds[i][1] - fall[i] for i in inside)
-        least = max(bounds[j][0] + rise[j] for j in outside)
-        return bool(most <= least)
+    def _wanted(self, documents: Sequence[int]) -> dict[int, int]:
+        """How many samples to add to each; fewer when the passes run out."""
+        batch = min(self.plan.batch, max(1, self._room() // len(documents)))
+        left = {one: self.mechanism.samples - len(self.samples[one]) for one in documents}
+        return {one: min(batch, number) for one, number in left.items() if number > 0}
 
-    def _spent(self, began: float) -> bool:
-        passes, seconds = self.plan.passes, self.plan.seconds
-        return (passes is not None and self.scoring.passes >= passes) or (
-            seconds is not None and time.monotonic() - began >= seconds
+    def _room(self) -> int:
+        if self.plan.passes is None:
+            return 2**31
+        return self.plan.passes - self.scoring.passes
+
+    def _estimates(self) -> list[float]:
+        return [float(np.mean(samples)) for samples in self.selected]
+
+    def _analysis(self, question: Question, level: Fraction) -> SampledAnalysis:
+        bounds = self._bounds(range(len(self.words)), float(level))
+        binary = self.plan.bound == "clopper_pearson"
+        return SampledAnalysis(
+            estimates=self._estimates(),
+            lowest=bounds[:, 0].tolist(),
+            highest=bounds[:, 1].tolist(),
+            words=[len(one) for one in self.words],
+            samples=[len(one) for one in self.samples],
+            wins=[int(sum(one)) for one in self.samples] if binary else None,
+            level=level,
+            bound=self.plan.bound,
+            mechanism=self.mechanism,
+            threat=question.threat,
+            k=question.k,
+            numerical_margin=question.margin,
         )
 
-    def _bounds(self, samples: Sequence[float], level: float) -> tuple[float, float]:
+    def _bounds(self, documents: Sequence[int], level: float) -> NDArray[np.float64]:
+        """Lower and upper bounds of ``documents``, shape (documents, 2), each at ``level``."""
+        bounds = np.tile([0.0, 1.0], (len(documents), 1))
+        of_size: dict[int, list[int]] = {}
+        for row, document in enumerate(documents):
+            of_size.setdefault(len(self.samples[document]), []).append(row)
+        for size, rows in of_size.items():
+            if size:
+                values = np.array([self.samples[documents[row]] for row in rows])
+                bounds[rows] = self._intervals(values, level)
+        return bounds
+
+    def _intervals(self, values: NDArray[np.float64], level: float) -> NDArray[np.float64]:
         if self.plan.bound == "betting":
-            return betting_lower(samples, level), betting_upper(samples, level)
-        if not set(samples) <= {0.0, 1.0}:
+            upper = 1.0 - betting_lower_rows(1.0 - values, level)
+            return np.stack([betting_lower_rows(values, level), upper], axis=1)
+        if not np.isin(values, (0.0, 1.0)).all():
             raise ValueError(
                 "bound='clopper_pearson' needs scores that are 0 or 1, got others; use "
                 "bound='betting'"
             )
-        wins, trials = int(sum(samples)), len(samples)
-        lower: Callable[[int, int, float], float] = clopper_pearson_lower
-        return lower(wins, trials, level), clopper_pearson_upper(wins, trials, level)
+        trials = values.shape[1]
+        return np.array(
+            [
+                (
+                    clopper_pearson_lower(wins, trials, level),
+                    clopper_pearson_upper(wins, trials, level),
+                )
+                for wins in values.sum(axis=1).astype(int).tolist()
+            ]
+        )

@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 from robust_components.models.protocols import PairScorer
 
+MOST = 1e9
+"""Largest absolute score without bounds; larger ones do not fit exact integers."""
+TOLERANCE = 1e-6
+"""Scores this far outside [0, 1] are rounding errors and are cut to it."""
+TEXTS_A_CALL = 512
+"""Texts given to the model at a time, so that many samples of long documents fit in memory."""
 PROBES = ("A short text about one thing.", "Another text, a little longer, about something else.")
 
 
@@ -62,7 +68,7 @@ class Scoring:
         self.map = check_score_map(score_map)
         self.bounded = bounded
         self.passes = 0
-        self._cut: set[str] = set()
+        self._cut: set[int] = set()
 
     def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float64]:
         """Mapped scores of ``texts``, float64 of shape (texts,); equal texts are scored once.
@@ -72,26 +78,32 @@ class Scoring:
                 outside [0, 1].
         """
         distinct = list(dict.fromkeys(texts))
-        raw = self._raw(query, distinct) if distinct else []
-        self.passes += len(distinct)
-        if len(raw) != len(distinct):
+        known: dict[str, float] = {}
+        for start in range(0, len(distinct), TEXTS_A_CALL):
+            part = distinct[start : start + TEXTS_A_CALL]
+            known.update(zip(part, self._call(query, part), strict=True))
+        return np.array([known[text] for text in texts], dtype=np.float64)
+
+    def _call(self, query: str, texts: list[str]) -> list[float]:
+        raw = self._raw(query, texts)
+        self.passes += len(texts)
+        if len(raw) != len(texts):
             raise ValueError(
-                f"the model returned {len(raw)} scores for {len(distinct)} texts; it must return "
+                f"the model returned {len(raw)} scores for {len(texts)} texts; it must return "
                 "one a text, in order"
             )
-        known = {text: self._checked(text, one) for text, one in zip(distinct, raw, strict=True)}
-        return np.array([known[text] for text in texts], dtype=np.float64)
+        return [self._checked(text, one) for text, one in zip(texts, raw, strict=True)]
 
     def cut(self, texts: Sequence[str]) -> bool:
         """Whether the model cut one of these texts when it scored them, as far as it tells."""
-        return not self._cut.isdisjoint(texts)
+        return not self._cut.isdisjoint(map(hash, texts))
 
     def _raw(self, query: str, texts: Sequence[str]) -> list[float]:
         noting = getattr(self.scorer, "score_and_cuts", None)
         if noting is None:
             return list(self.scorer.score(query, texts))
         scores, cuts = noting(query, texts)
-        self._cut.update(text for text, cut in zip(texts, cuts, strict=True) if cut)
+        self._cut.update(hash(text) for text, cut in zip(texts, cuts, strict=True) if cut)
         return list(scores)
 
     def _checked(self, text: str, raw: object) -> float:
@@ -106,30 +118,40 @@ class Scoring:
                 "number: check the model (half precision overflows) or drop the document"
             )
         value = self.map(number)
-        if self.bounded and not 0.0 <= value <= 1.0:
+        if self.bounded and not -TOLERANCE <= value <= 1.0 + TOLERANCE:
             raise ValueError(
                 f"the model scored the text {shown!r} with {value!r}, outside [0, 1], where means "
                 "can be bounded; pass score_map='sigmoid' (or 'sigmoid/4') for raw logits, or "
                 "aggregation='quantile'"
             )
-        return value
+        if not -MOST <= value <= MOST:
+            raise ValueError(
+                f"the model scored the text {shown!r} with {value!r}, outside [-1e9, 1e9]; pass "
+                "score_map='sigmoid', or scale the model's scores"
+            )
+        return min(1.0, max(0.0, value)) if self.bounded else value
 
 
-def check_pointwise(scorer: PairScorer, query: str, tolerance: float) -> None:
+def check_pointwise(
+    scorer: PairScorer, query: str, tolerance: float, score_map: str = "identity"
+) -> None:
     """Refuse a model whose score for one text depends on the other texts of the call.
 
-    A spot check with two texts; a model may still be list-wise where it was not looked at.
+    A spot check with two texts; a model may still be list-wise where it was not looked at. Scores
+    are compared after the score map, where ``tolerance`` is what they may differ by.
 
     Raises:
-        ListwiseScorerError: the score of the first text changes when it is scored alone.
+        ListwiseScorerError: the score of a text changes when it is scored alone.
+        ValueError: the model returned something that is no score.
     """
-    together = [float(score) for score in scorer.score(query, list(PROBES))]
-    alone = [float(score) for text in PROBES for score in scorer.score(query, [text])]
-    apart = max(abs(a - b) for a, b in zip(together, alone, strict=True))
-    if not apart <= tolerance:
+    scoring = Scoring(scorer, score_map, bounded=False)
+    together = scoring.score(query, PROBES)
+    alone = np.concatenate([scoring.score(query, [text]) for text in PROBES])
+    apart = float(np.abs(together - alone).max())
+    if apart > tolerance:
         raise ListwiseScorerError(
             f"the model's score of a text changes by {apart:.3g} with the other texts of the call "
-            f"(more than the numerical margin {tolerance:g}): it is list-wise or rescales scores "
-            "over the candidates, so an attacker moves everybody's score; wrap a point-wise model "
-            "without such scaling, or raise numerical_margin if this is rounding"
+            f"(more than numerical_margin={tolerance:g}): it is list-wise, rescales scores over "
+            "the candidates, or draws at random, so an attacker may move everybody's score; wrap a "
+            "point-wise model without such scaling, or raise numerical_margin if this is rounding"
         )

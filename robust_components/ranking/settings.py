@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
 
-from robust_components.bounds import betting_lower, overlap_probability
-from robust_components.checks import positive_integer
+from robust_components.bounds import betting_lower
+from robust_components.models.protocols import PairScorer
+from robust_components.ranking.quantile_bounds import position
 from robust_components.ranking.top_k import SCOPES
 from robust_components.smoothing import FixedMechanism, RandomMask
 from robust_components.threats import WordEdits
@@ -27,8 +31,16 @@ def check_choice(name: str, value: str) -> None:
         raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
 
 
-def check_scope(scope: str | None, statement: str) -> str:
+def check_scope(scope: str | None, statement: str, method: str) -> str:
     """The scope of the edits; an observed list may hold edited documents anywhere."""
+    if method == "robustmask":
+        if statement != "pre_attack" or scope not in (None, "promotion"):
+            raise ValueError(
+                "method='robustmask' speaks of clean lists in which a document below rank K is "
+                f"edited, got statement={statement!r} and scope={scope!r}; pass "
+                "statement='pre_attack' and scope='promotion'"
+            )
+        return "promotion"
     if scope is None:
         return "any"
     if scope not in SCOPES:
@@ -41,7 +53,38 @@ def check_scope(scope: str | None, statement: str) -> str:
     return scope
 
 
-def check_mechanism(mechanism: FixedMechanism | RandomMask, aggregation: str, method: str) -> None:
+def check_threat(threat: Any, operations: str) -> WordEdits:
+    """The threat; one edited word of the mechanism's kind by default."""
+    if threat is None:
+        return WordEdits(1, operations)
+    if not isinstance(threat, WordEdits):
+        raise TypeError(
+            f"threat must be WordEdits, got {type(threat).__name__}; a ranker withstands edits of "
+            "words, not other documents"
+        )
+    return threat
+
+
+def check_model(model: Any) -> PairScorer | None:
+    """A point-wise scorer, or ``None`` for the embedded one."""
+    if model is not None and not isinstance(model, PairScorer):
+        raise TypeError(
+            f"model must have a method score(query, documents), got {type(model).__name__}; wrap "
+            "it in an object with that method"
+        )
+    return model
+
+
+def check_mechanism(
+    mechanism: Any,
+    *,
+    aggregation: str,
+    method: str,
+    bound: str,
+    pass_budget: int | None,
+    time_budget: float | None,
+) -> None:
+    """Whether the settings fit the mechanism; none is ignored silently."""
     sampled = isinstance(mechanism, RandomMask)
     if not sampled and not isinstance(mechanism, FixedMechanism):
         raise TypeError(
@@ -52,52 +95,102 @@ def check_mechanism(mechanism: FixedMechanism | RandomMask, aggregation: str, me
         raise ValueError("aggregation='quantile' needs BalancedMask or HashBuckets, not RandomMask")
     if method == "robustmask" and not sampled:
         raise ValueError("method='robustmask' is the published rule for RandomMask; pass one")
+    unused = {"pass_budget": pass_budget, "time_budget": time_budget}
+    if bound != "betting":
+        unused = {"time_budget": time_budget}
+        if not sampled:
+            raise ValueError(f"bound={bound!r} is for RandomMask; other mechanisms are exact")
+    elif sampled and method == "smoothing":
+        unused = {}
+    for name, value in unused.items():
+        if value is not None:
+            raise ValueError(
+                f"{name}={value!r} has no meaning here: only RandomMask with bound='betting' and "
+                "method='smoothing' may stop early; leave it out"
+            )
 
 
-def check_numbers(
-    top_k: int,
-    quantile: float,
-    numerical_margin: float,
+def check_number(name: str, value: Any, low: float, high: float, hint: str) -> float:
+    """A real number in the open interval (low, high)."""
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not low < number < high:
+        allowed = f"in ({low:g}, {high:g})" if math.isfinite(high) else f"more than {low:g}"
+        raise ValueError(f"{name} must be a number {allowed}, got {value!r}; {hint}")
+    return number
+
+
+def check_margin(value: Any) -> float:
+    """The numerical margin, in [0, 0.5)."""
+    if not isinstance(value, bool) and value == 0:
+        return 0.0
+    return check_number("numerical_margin", value, 0.0, 0.5, "try 1e-5, or 0 for exact models")
+
+
+def check_reach(
+    mechanism: FixedMechanism | RandomMask,
+    threat: WordEdits,
+    *,
+    scope: str,
+    quantile: Fraction | None,
     alpha: float,
-    pass_budget: int | None,
-    time_budget: float | None,
+    method: str,
 ) -> None:
-    positive_integer("top_k", top_k)
-    for name, value, high in (("quantile", quantile, 1.0), ("alpha", alpha, 1.0)):
-        if not 0.0 < value < high:
-            raise ValueError(f"{name} must be in (0, {high:g}), got {value!r}")
-    if not 0.0 <= numerical_margin < 0.5:
-        raise ValueError(
-            f"numerical_margin must be in [0, 0.5), got {numerical_margin!r}; try 1e-5"
-        )
-    if pass_budget is not None:
-        positive_integer("pass_budget", pass_budget)
-    if time_budget is not None and not time_budget > 0:
-        raise ValueError(f"time_budget must be more than 0 seconds, got {time_budget!r}")
+    """Warn, at the line that made the ranker, when no list of long documents can be certified.
+
+    Raises:
+        ValueError: the mechanism does not cover the threat.
+    """
+    problem = (
+        _sampled_problem(mechanism, threat, scope, alpha)
+        if isinstance(mechanism, RandomMask)
+        else _fixed_problem(mechanism, threat, scope, quantile)
+    )
+    if problem and method == "smoothing":
+        warnings.warn(problem, UserWarning, stacklevel=3)
 
 
-def check_reach(mechanism: FixedMechanism | RandomMask, threat: WordEdits, alpha: float) -> None:
-    """Warn, at the line that made the ranker, when no list could ever be certified."""
-    if not isinstance(mechanism, RandomMask):
-        mechanism.touched(threat)
-        return
+def _fixed_problem(
+    mechanism: FixedMechanism, threat: WordEdits, scope: str, quantile: Fraction | None
+) -> str | None:
+    blocks, touched = mechanism.blocks, mechanism.touched(threat)
+    if quantile is None:
+        hopeless = (2 if scope == "any" else 1) * touched >= blocks
+    else:
+        number = blocks * mechanism.partitions
+        moved, place = touched * mechanism.partitions, position(number, quantile)
+        rises, falls = moved >= number - place, moved > place
+        hopeless = {"promotion": rises, "demotion": falls, "any": rises or falls}[scope]
+    if not hopeless or blocks == 1:  # the mechanism itself has warned about a single block
+        return None
+    return (
+        f"{type(mechanism).__name__} with {blocks} copies a partition can never certify "
+        f"{threat.budget} edited words (operations={threat.operations!r}, scope={scope!r}): they "
+        f"reach {touched} copies; use more blocks or a smaller budget"
+    )
+
+
+def _sampled_problem(
+    mechanism: RandomMask, threat: WordEdits, scope: str, alpha: float
+) -> str | None:
     words = 50
-    share = float(overlap_probability(words, mechanism.shown(words), min(threat.budget, words)))
-    best = betting_lower([1.0] * mechanism.samples, alpha / 2)
-    if 2 * best - 1 <= share:
-        warnings.warn(
-            f"RandomMask(mask_rate={mechanism.mask_rate}, samples={mechanism.samples}) can hardly "
-            f"certify {threat.budget} edited words: {words} words can gain {share:.2f} "
-            f"while {mechanism.samples} samples separate scores by {2 * best - 1:.2f} at most; "
-            "raise mask_rate or samples",
-            UserWarning,
-            stacklevel=3,
-        )
+    share = float(mechanism.delta(words, threat)) * (2 if scope == "any" else 1)
+    apart = 2 * betting_lower([1.0] * mechanism.samples, alpha / 2) - 1
+    if apart > share:
+        return None
+    return (
+        f"RandomMask(mask_rate={mechanism.mask_rate}, samples={mechanism.samples}) can hardly "
+        f"certify {threat.budget} edited words (scope={scope!r}): texts of {words} words can move "
+        f"by {share:.2f} while {mechanism.samples} samples separate scores by {apart:.2f} at most; "
+        "raise mask_rate or samples"
+    )
 
 
 def check_texts(query: str, documents: Sequence[str]) -> None:
     if not isinstance(query, str):
-        raise TypeError(f"query must be text, got {type(query).__name__}")
+        raise TypeError(f"query must be text, got {type(query).__name__}; pass the question")
     if not query.strip():
         raise ValueError("query is empty; pass the question the documents are ranked for")
     if isinstance(documents, str):
@@ -109,6 +202,11 @@ def check_texts(query: str, documents: Sequence[str]) -> None:
             )
 
 
-def check_top_k(top_k: int, documents: int) -> int:
-    """K of this call: at least 1, cut to the number of documents."""
-    return min(positive_integer("top_k", top_k), documents)
+def check_pass_budget(budget: int | None, documents: int, base_scores: bool) -> None:
+    """A list cannot be ranked with less than one sample a document."""
+    least = documents * (2 if base_scores else 1)
+    if budget is not None and budget < least:
+        raise ValueError(
+            f"pass_budget={budget} is too small for {documents} documents, which need at least "
+            f"{least} passes; raise it, rank fewer documents, or pass base_scores=False"
+        )

@@ -1,7 +1,8 @@
 """From bounds on scores to what is certain about a ranked list. Integers only, no model.
 
-``margin`` is what two scores must differ by to count as different: twice the numerical error of
-the model's scores. A difference within the margin counts for the attacker.
+``margin`` is what two scores must differ by to count as different: the score of each of the two
+texts may come out differently when it is computed again. A difference within the margin, and so
+every tie, counts for the attacker.
 
 Scopes, where S is the top K of the list at hand:
     ``"promotion"``: documents outside S are edited, each within its budget.
@@ -16,9 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from robust_components.ranking.fixed_bounds import Integers
+from robust_components.ranking.fixed_bounds import Flags, Integers
 
 SCOPES = ("promotion", "demotion", "any")
 
@@ -37,10 +37,9 @@ class Bounds:
     lower: Integers
     upper: Integers
 
-    def reach(self, inside: Sequence[int], scope: str) -> tuple[Integers, Integers]:
+    def reach(self, inside: Flags, scope: str) -> tuple[Integers, Integers]:
         """Least and greatest score of each document when ``scope`` is edited."""
-        editable: NDArray[np.bool_] = np.full(len(self.low), scope != "demotion")
-        editable[list(inside)] = scope != "promotion"
+        editable = inside if scope == "demotion" else np.logical_or(~inside, scope == "any")
         return (
             np.where(editable, self.lower, self.low),
             np.where(editable, self.upper, self.high),
@@ -49,7 +48,14 @@ class Bounds:
 
 def rank_order(score: Integers) -> list[int]:
     """Documents by falling score; equal scores keep their order in the input."""
-    return sorted(range(len(score)), key=lambda i: (-int(score[i]), i))
+    return [int(i) for i in np.argsort(-score, kind="stable")]
+
+
+def members(count: int, inside: Sequence[int]) -> Flags:
+    """Which of ``count`` documents are in ``inside``."""
+    flags: Flags = np.zeros(count, dtype=bool)
+    flags[list(inside)] = True
+    return flags
 
 
 def none_enters(
@@ -58,33 +64,39 @@ def none_enters(
     """Whether no edit lets any of ``rivals`` reach any document of ``inside``."""
     if not len(inside) or not len(rivals):
         return True
-    low, high = bounds.reach(inside, scope)
+    low, high = bounds.reach(members(len(bounds.low), inside), scope)
     return int(low[list(inside)].min()) > int(high[list(rivals)].max()) + margin
 
 
-def stays_in(bounds: Bounds, inside: Sequence[int], document: int, margin: int, scope: str) -> bool:
-    """Whether ``document``, in S, stays among the top K whatever is edited.
+def stays(bounds: Bounds, inside: Flags, margin: int, scope: str) -> Flags:
+    """For each document, whether it stays on its side of rank K whatever is edited.
 
-    It does when fewer than K others can reach the least score it may fall to.
+    One in S does when fewer than K others can reach the least score it may fall to; one outside S
+    does when at least K others stay above the greatest score it may rise to.
     """
     low, high = bounds.reach(inside, scope)
-    others = np.delete(high, document)
-    return int((others + margin >= low[document]).sum()) < len(inside)
+    k = int(inside.sum())
+    reaching = len(low) - np.searchsorted(np.sort(high), low - margin, side="left") - 1
+    above = len(low) - np.searchsorted(np.sort(low), high + margin, side="right")
+    held: Flags = np.where(inside, reaching < k, above >= k)
+    return held
 
 
-def stays_out(
-    bounds: Bounds, inside: Sequence[int], document: int, margin: int, scope: str
-) -> bool:
-    """Whether ``document``, outside S, stays below at least K others whatever is edited."""
-    low, high = bounds.reach(inside, scope)
-    return int((np.delete(low, document) > high[document] + margin).sum()) >= len(inside)
+def kth_of_others(values: Integers, k: int) -> Integers | None:
+    """For each document the ``k``-th greatest value of the others; ``None`` if there are fewer."""
+    if len(values) <= k or k < 1:
+        return None
+    falling = np.sort(values)[::-1]
+    others: Integers = np.where(values >= falling[k - 1], falling[k], falling[k - 1])
+    return others
 
 
-def best_rank(bounds: Bounds, document: int, margin: int, *, alone: bool) -> int:
-    """The best rank ``document`` can be given by edits, from 1; ties count for it.
+def best_ranks(bounds: Bounds, margin: int, *, alone: bool) -> Integers:
+    """The best rank each document can be given by edits, from 1; ties count for it.
 
     Args:
         alone: whether it alone is edited, or all documents are.
     """
-    others = np.delete(bounds.low if alone else bounds.lower, document)
-    return 1 + int((others > bounds.upper[document] + margin).sum())
+    others = np.sort(bounds.low if alone else bounds.lower)
+    above = len(others) - np.searchsorted(others, bounds.upper + margin, side="right")
+    return 1 + above.astype(np.int64)

@@ -10,8 +10,11 @@ from typing import Any, ClassVar
 
 from robust_components.checks import positive_integer
 from robust_components.smoothing.mechanism import MaskedCopy, show
-from robust_components.smoothing.settings import check_blocks, check_seed
+from robust_components.smoothing.settings import check_blocks, check_mask_token, check_seed
 from robust_components.threats import WordEdits
+
+CACHED_WORDS = 4096
+"""Partitions of longer texts are not kept: an attacker could fill the memory with them."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,12 @@ class BalancedMask:
     operations: str = field(default="substitute", init=False)
 
     def __post_init__(self) -> None:
-        check_blocks("blocks", self.blocks)
-        positive_integer("partitions", self.partitions)
-        positive_integer("span", self.span)
-        check_seed(self.seed)
-        if self.mask_token is not None and len(self.mask_token.split()) != 1:
-            raise ValueError(
-                f"mask_token must be one word without spaces, got {self.mask_token!r}; use the "
-                "tokenizer's mask token, or None to delete hidden words"
-            )
+        blocks = check_blocks("blocks", self.blocks)
+        object.__setattr__(self, "blocks", blocks)
+        for name in ("partitions", "span"):
+            object.__setattr__(self, name, positive_integer(name, getattr(self, name)))
+        object.__setattr__(self, "seed", check_seed(self.seed))
+        check_mask_token(self.mask_token)
 
     def copies(self, words: Sequence[str]) -> list[MaskedCopy]:
         made = []
@@ -80,17 +80,29 @@ class BalancedMask:
         }
 
 
-@functools.lru_cache(maxsize=4096)
 def partition_positions(
     count: int, blocks: int, span: int, partition: int, seed: int
 ) -> tuple[tuple[int, ...], ...]:
-    """Positions 0..count-1 in ``blocks`` groups whose sizes differ by at most ``span``."""
+    """Positions 0..count-1 in ``blocks`` groups whose sizes differ by at most ``span``.
+
+    The first ``min(blocks, ceil(count / span))`` groups hold words, the others none.
+    """
+    make = _kept if count <= CACHED_WORDS else _positions
+    return make(count, blocks, span, partition, seed)
+
+
+def _positions(
+    count: int, blocks: int, span: int, partition: int, seed: int
+) -> tuple[tuple[int, ...], ...]:
     groups = range(-(-count // span))
     order = sorted(groups, key=lambda group: _draw(seed, partition, count, group))
     members: list[list[int]] = [[] for _ in range(blocks)]
     for rank, group in enumerate(order):
         members[rank % blocks].extend(range(group * span, min(count, (group + 1) * span)))
     return tuple(tuple(sorted(block)) for block in members)
+
+
+_kept = functools.lru_cache(maxsize=512)(_positions)
 
 
 def _draw(seed: int, partition: int, count: int, group: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,9 +35,10 @@ class HashBuckets:
     operations: str = field(default="any", init=False)
 
     def __post_init__(self) -> None:
-        check_blocks("buckets", self.buckets)
-        positive_integer("partitions", self.partitions)
-        check_seed(self.seed)
+        buckets = check_blocks("buckets", self.buckets)
+        object.__setattr__(self, "buckets", buckets)
+        object.__setattr__(self, "partitions", positive_integer("partitions", self.partitions))
+        object.__setattr__(self, "seed", check_seed(self.seed))
 
     @property
     def blocks(self) -> int:
@@ -44,10 +46,9 @@ class HashBuckets:
 
     def bucket(self, word: str, partition: int = 0) -> int:
         """Bucket of a word, 0..buckets-1."""
-        key = f"hash buckets {self.seed} {partition}".encode()
-        key = hashlib.blake2b(key, digest_size=16).digest()
-        word_bytes = word.encode("utf-8", "surrogatepass")
-        digest = hashlib.blake2b(word_bytes, key=key, digest_size=8).digest()
+        digest = hashlib.blake2b(
+            word.encode("utf-8", "surrogatepass"), key=_key(self.seed, partition), digest_size=8
+        ).digest()
         return int.from_bytes(digest, "big") % self.buckets
 
     def copies(self, words: Sequence[str]) -> list[MaskedCopy]:
@@ -75,3 +76,8 @@ class HashBuckets:
             "partitions": self.partitions,
             "seed": self.seed,
         }
+
+
+@functools.lru_cache(maxsize=512)
+def _key(seed: int, partition: int) -> bytes:
+    return hashlib.blake2b(f"hash buckets {seed} {partition}".encode(), digest_size=16).digest()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
 from robust_components.bounds import overlap_probability
-from robust_components.checks import positive_integer
+from robust_components.checks import exact_decimal, positive_integer
 from robust_components.smoothing.mechanism import MaskedCopy, show
-from robust_components.smoothing.settings import check_seed
+from robust_components.smoothing.settings import check_mask_token, check_seed
 from robust_components.threats import WordEdits
 
 
@@ -39,23 +40,22 @@ class RandomMask:
     operations: ClassVar[str] = "substitute"
 
     def __post_init__(self) -> None:
-        if isinstance(self.mask_rate, bool) or not 0.0 < float(self.mask_rate) < 1.0:
+        rate = exact_decimal("mask_rate", self.mask_rate, "in (0, 1)")
+        if not 0 < rate < 1:
             raise ValueError(
                 f"mask_rate must be in (0, 1), got {self.mask_rate!r}; 0.9 shows a tenth of the "
                 "words"
             )
-        positive_integer("samples", self.samples)
+        object.__setattr__(self, "mask_rate", float(self.mask_rate))
+        object.__setattr__(self, "samples", positive_integer("samples", self.samples))
         if self.seed is not None:
-            check_seed(self.seed)
-        if self.mask_token is not None and len(self.mask_token.split()) != 1:
-            raise ValueError(
-                f"mask_token must be one word without spaces, got {self.mask_token!r}; use the "
-                "tokenizer's mask token, or None to delete hidden words"
-            )
+            object.__setattr__(self, "seed", check_seed(self.seed))
+        check_mask_token(self.mask_token)
 
     def shown(self, count: int) -> int:
         """Words visible in every sample of a text of ``count`` words; 0 for an empty text."""
-        return min(count, max(1, count - round(self.mask_rate * count)))
+        hidden = round(Fraction(str(self.mask_rate)) * count)
+        return min(count, max(1, count - hidden))
 
     def delta(self, count: int, threat: WordEdits) -> Fraction:
         """Largest share of masks that see an edited word, exactly."""
@@ -69,7 +69,7 @@ class RandomMask:
         return overlap_probability(count, self.shown(count), min(threat.budget, count))
 
     def generator(self) -> random.Random:
-        return random.Random(self.seed) if self.seed is not None else random.SystemRandom()
+        return random.Random(secrets.randbits(256) if self.seed is None else self.seed)
 
     def sample(
         self, words: Sequence[str], number: int, generator: random.Random

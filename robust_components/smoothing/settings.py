@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
+from typing import Any
 
 from robust_components.checks import positive_integer
 
 
-def check_blocks(name: str, value: int) -> None:
-    positive_integer(name, value)
-    if value == 1:
+def check_blocks(name: str, value: Any) -> int:
+    """Copies a partition; warns at the line that made the mechanism when there is only one."""
+    number = positive_integer(name, value)
+    if number == 1:
         warnings.warn(
             f"{name}=1 shows every word in one copy, so no edit can be certified; use 5 to 20",
             UserWarning,
             stacklevel=4,
         )
+    return number
 
 
-def check_seed(seed: int) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int):
+def check_seed(seed: Any) -> int:
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = None
+    if number is None or isinstance(seed, bool):
         raise TypeError(f"seed must be an integer, got {seed!r}; use 0")
+    return number
+
+
+def check_mask_token(token: Any) -> None:
+    if token is None:
+        return
+    if not isinstance(token, str) or len(token.split()) != 1 or token.split()[0] != token:
+        raise ValueError(
+            f"mask_token must be one word without spaces, got {token!r}; use the tokenizer's mask "
+            "token, or None to delete hidden words"
+        )

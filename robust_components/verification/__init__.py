@@ -18,7 +18,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from robust_components.verification import decoding, keyword, passages, voting
+from robust_components.verification import (
+    decoding,
+    keyword,
+    passages,
+    ranking,
+    robustmask,
+    sampled_ranking,
+    voting,
+    word_edits,
+)
 from robust_components.verification.inputs import concerns
 from robust_components.verification.reading import UnverifiableError, shown, whole
 
@@ -48,6 +57,17 @@ METHODS: dict[str, Method] = {
     "voting": Method(voting.problems, frozenset({"deterministic"}), passages.THREATS),
     "decoding": Method(decoding.problems, frozenset({"deterministic"}), passages.THREATS),
     "keyword": Method(keyword.problems, frozenset({"deterministic"}), passages.THREATS),
+    "ranking": Method(ranking.ranking_problems, frozenset({"deterministic"}), word_edits.THREATS),
+    "ranking_document": Method(
+        ranking.document_problems, frozenset({"deterministic"}), word_edits.THREATS
+    ),
+    "sampled_ranking": Method(
+        sampled_ranking.ranking_problems, frozenset({"probabilistic"}), word_edits.THREATS
+    ),
+    "sampled_document": Method(
+        sampled_ranking.document_problems, frozenset({"probabilistic"}), word_edits.THREATS
+    ),
+    "robustmask": Method(robustmask.problems, frozenset({"heuristic"}), word_edits.THREATS),
 }
 
 FIELDS: dict[str, tuple[type, ...]] = {
