@@ -81,9 +81,15 @@ class Analysis(ABC):
 
     def radii(self, scope: str) -> Integers:
         """For each document, the largest budget for which it stays on its side of rank K."""
-        return self._largest(
-            lambda bounds: top_k.stays(bounds, self.in_top, self.margin, scope), len(self.score)
-        )
+        if scope not in self._radii:
+            self._radii[scope] = self._largest(
+                lambda bounds: top_k.stays(bounds, self.in_top, self.margin, scope), len(self.score)
+            )
+        return self._radii[scope]
+
+    @cached_property
+    def _radii(self) -> dict[str, Integers]:
+        return {}
 
     def document_radius(self, document: int, scope: str) -> int:
         """:meth:`radii` of one document."""
