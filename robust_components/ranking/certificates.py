@@ -55,9 +55,8 @@ def set_certificate(analysis: Analysis, context: Context) -> Certificate:
     """Certificate of the top-K set, with every document's scores as evidence."""
     radius = analysis.set_radius(context.scope)
     evidence: dict[str, Any] = {
-        "documents": [
-            {"sha256": text, **_scores(analysis, i)} for i, text in enumerate(context.texts)
-        ],
+        "inputs": {"query": text_hash(context.query), "passages": list(context.texts)},
+        "documents": [_scores(analysis, i) for i in range(len(context.texts))],
         "inside": analysis.inside,
     }
     method, claim = "ranking", wording.set_claim(_subject(analysis, context), radius)
@@ -82,6 +81,7 @@ class DocumentCertificates:
         self.analysis = analysis
         self.context = context
         self.radii = radii
+        self.query = text_hash(context.query)
         self.subject = _subject(analysis, context)
         self._known: dict[int, tuple[Integers | None, Integers | None]] = {}
 
@@ -92,7 +92,7 @@ class DocumentCertificates:
         sampled = isinstance(analysis, SampledAnalysis)
         budgets = [b for b in (radius, radius + 1) if 1 <= b <= analysis.cap]
         evidence: dict[str, Any] = {
-            "sha256": self.context.texts[document],
+            "inputs": {"query": self.query, "passages": [self.context.texts[document]]},
             **_scores(analysis, document),
             "inside": inside,
             "rivals": {str(b): self._rival(b, document, inside) for b in budgets},
@@ -172,7 +172,6 @@ def _certificate(
         "aggregation": _aggregation(analysis),
         "score_map": context.score_map,
         "numerical_margin": str(context.numerical_margin),
-        "query_sha256": text_hash(context.query),
     }
     guarantee, confidence = Guarantee.DETERMINISTIC, None
     if isinstance(analysis, SampledAnalysis):

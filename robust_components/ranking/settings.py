@@ -84,7 +84,7 @@ def check_mechanism(
     pass_budget: int | None,
     time_budget: float | None,
 ) -> None:
-    """Whether the settings fit the mechanism; none is ignored silently."""
+    """Whether the settings fit the mechanism; budgets play no part with fixed ones."""
     sampled = isinstance(mechanism, RandomMask)
     if not sampled and not isinstance(mechanism, FixedMechanism):
         raise TypeError(
@@ -95,18 +95,15 @@ def check_mechanism(
         raise ValueError("aggregation='quantile' needs BalancedMask or HashBuckets, not RandomMask")
     if method == "robustmask" and not sampled:
         raise ValueError("method='robustmask' is the published rule for RandomMask; pass one")
-    unused = {"pass_budget": pass_budget, "time_budget": time_budget}
-    if bound != "betting":
-        unused = {"time_budget": time_budget}
-        if not sampled:
-            raise ValueError(f"bound={bound!r} is for RandomMask; other mechanisms are exact")
-    elif sampled and method == "smoothing":
-        unused = {}
-    for name, value in unused.items():
-        if value is not None:
+    if bound != "betting" and not sampled:
+        raise ValueError(f"bound={bound!r} is for RandomMask; other mechanisms are exact")
+    fixed_number = "method='robustmask'" if method == "robustmask" else f"bound={bound!r}"
+    for name, value in (("pass_budget", pass_budget), ("time_budget", time_budget)):
+        early = bound == "betting" or name == "pass_budget"  # it fixes the number beforehand
+        if value is not None and sampled and not (early and method == "smoothing"):
             raise ValueError(
-                f"{name}={value!r} has no meaning here: only RandomMask with bound='betting' and "
-                "method='smoothing' may stop early; leave it out"
+                f"{name}={value!r} does not go with {fixed_number}, which needs a number of samples "
+                "fixed beforehand; leave it out and choose the mechanism's samples"
             )
 
 

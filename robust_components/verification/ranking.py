@@ -4,9 +4,9 @@ With r copies of each partition touched, the sum of a document's scores rises at
 largest distances to 1 and falls at most by the r largest scores; a quantile moves at most past the
 touched copies. Blocks without words cannot be touched by substitutions.
 
-Evidence of ``ranking``: ``documents`` (``sha256``, ``words``, ``scores``: blocks of partitions) in
-the given order, ``inside`` (the top K, best first). Of ``ranking_document``: the same of one
-document, whether it is ``inside``, ``rivals`` and the number of ``documents``.
+Evidence of ``ranking``: ``inputs`` (digests), ``documents`` (``words``, ``scores``: blocks of
+partitions) in the given order, ``inside`` (the top K, best first). Of ``ranking_document``: the
+same of one document, whether it is ``inside``, ``rivals`` and the number of ``documents``.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from robust_components.verification.word_edits import (
     UNIT,
     Setting,
     exact_keys,
+    input_hashes,
     read_setting,
     stated_problems,
-    text_hash,
 )
 
 BEYOND = 2**62
@@ -128,16 +128,15 @@ def ranking_problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with a certificate of a top-K set."""
     setting = read_setting(certificate)
     family = Family(setting)
-    evidence = exact_keys(certificate["evidence"], "evidence", {"documents", "inside"})
+    evidence = exact_keys(certificate["evidence"], "evidence", {"inputs", "documents", "inside"})
     rows = listing(evidence["documents"], "evidence['documents']", MAX_DOCUMENTS)
+    digests = input_hashes(evidence, len(rows))
     documents: list[Copies] = []
     known: dict[str, Any] = {}
     for index, row in enumerate(rows):
         place = f"evidence['documents'][{index}]"
-        exact_keys(row, place, {"sha256", "words", "scores"})
-        digest = text_hash(row["sha256"], f"{place}['sha256']")
-        documents.append(family.read(row, place))
-        if known.setdefault(digest, row) != row:
+        documents.append(family.read(exact_keys(row, place, {"words", "scores"}), place))
+        if known.setdefault(digests[index], row) != row:
             yield f"Document {index} has other scores than another document with the same text."
     if setting.mechanism.get("mask_token") is None and not family.hashed:
         empty = {score for one in documents for row in one.fixed for score in row}
@@ -163,9 +162,9 @@ def document_problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     evidence = exact_keys(
         certificate["evidence"],
         "evidence",
-        {"sha256", "words", "scores", "inside", "rivals", "documents"},
+        {"inputs", "words", "scores", "inside", "rivals", "documents"},
     )
-    text_hash(evidence["sha256"], "evidence['sha256']")
+    input_hashes(evidence, 1)
     copies = family.read(evidence, "evidence")
     rivals = read_rivals(certificate, setting, family.cap)
     radius = stated_radius(

@@ -3,8 +3,9 @@
 Checked is that the rule was applied as published, so that a heuristic certificate says what it
 says; not that the claim holds.
 
-Evidence: ``documents`` (``sha256``, ``words``, ``estimate``), ``inside``, and ``rule`` for the
-document at rank K + 1 (``gap``, ``words``, ``shown``, ``betas`` for 1, 2, .. edits), or null.
+Evidence: ``inputs`` (digests), ``documents`` (``words``, ``estimate``), ``inside``, and ``rule``
+for the document at rank K + 1 (``gap``, ``words``, ``shown``, ``betas`` for 1, 2, .. edits), or
+null.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from robust_components.verification.word_edits import (
     MAX_WORDS,
     UNIT,
     exact_keys,
+    input_hashes,
     read_setting,
     stated_problems,
-    text_hash,
 )
 
 LARGEST = 100
@@ -36,11 +37,13 @@ def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     masks = Masks(setting)
     if setting.scope != "promotion" or setting.observed:
         raise UnverifiableError("The published rule is about documents below rank K, before edits.")
-    evidence = exact_keys(certificate["evidence"], "evidence", {"documents", "inside", "rule"})
+    entries = {"inputs", "documents", "inside", "rule"}
+    evidence = exact_keys(certificate["evidence"], "evidence", entries)
     rows = listing(evidence["documents"], "evidence['documents']", MAX_DOCUMENTS)
+    input_hashes(evidence, len(rows))
     for index, row in enumerate(rows):
         place = f"evidence['documents'][{index}]"
-        text_hash(exact_keys(row, place, {"sha256", "words", "estimate"})["sha256"], place)
+        exact_keys(row, place, {"words", "estimate"})
         whole(row["words"], f"{place}['words']", 0, MAX_WORDS)
         whole(row["estimate"], f"{place}['estimate']", 0, UNIT)
     order = check_order(setting, [row["estimate"] for row in rows], evidence["inside"])

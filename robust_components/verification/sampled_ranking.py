@@ -6,8 +6,8 @@ level, that the number of samples can support them at all, and for Clopper-Pears
 follow from the counts. That betting bounds follow from the samples, which are not kept, rests on
 who signed the certificate.
 
-Evidence of ``sampled_ranking``: ``documents`` (``sha256``, ``words``, ``estimate``, ``samples``,
-``low``, ``high`` and for Clopper-Pearson ``wins``) in the given order, ``inside``. Of
+Evidence of ``sampled_ranking``: ``inputs`` (digests), ``documents`` (``words``, ``estimate``,
+``samples``, ``low``, ``high`` and for Clopper-Pearson ``wins``) in the given order, ``inside``. Of
 ``sampled_document``: the same of one, ``inside``, ``rivals``, ``documents``, and ``longest``, the
 words of the longest document.
 """
@@ -33,10 +33,10 @@ from robust_components.verification.word_edits import (
     UNIT,
     Setting,
     exact_keys,
+    input_hashes,
     number,
     read_setting,
     stated_problems,
-    text_hash,
 )
 
 EXTRA = ("alpha", "bound", "bound_level")
@@ -131,7 +131,7 @@ def read_levels(certificate: Mapping[str, Any], bounds: int) -> tuple[Fraction, 
         raise UnverifiableError(f"Each bound must have level alpha / {bounds}, got {level}.")
     if parameters["bound"] not in ("betting", "clopper_pearson"):
         raise UnverifiableError(f"The bound {shown(parameters['bound'])} is unknown.")
-    entries = {"sha256", "words", "estimate", "samples", "low", "high"}
+    entries = {"words", "estimate", "samples", "low", "high"}
     return level, entries | ({"wins"} if parameters["bound"] == "clopper_pearson" else set())
 
 
@@ -140,12 +140,12 @@ def ranking_problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     setting = read_setting(certificate, *EXTRA)
     masks = Masks(setting)
     level, entries = read_levels(certificate, 2)
-    evidence = exact_keys(certificate["evidence"], "evidence", {"documents", "inside"})
+    evidence = exact_keys(certificate["evidence"], "evidence", {"inputs", "documents", "inside"})
     rows = listing(evidence["documents"], "evidence['documents']", MAX_DOCUMENTS)
+    input_hashes(evidence, len(rows))
     for index, row in enumerate(rows):
         place = f"evidence['documents'][{index}]"
-        text_hash(exact_keys(row, place, entries)["sha256"], f"{place}['sha256']")
-        masks.check(row, place, level)
+        masks.check(exact_keys(row, place, entries), place, level)
     order = check_order(setting, [row["estimate"] for row in rows], evidence["inside"])
     inside = set(order[: setting.k])
     saturation = max([1, *(row["words"] for row in rows)])
@@ -166,9 +166,9 @@ def document_problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     masks = Masks(setting)
     count = whole(certificate["evidence"].get("documents"), "evidence['documents']", 1)
     level, entries = read_levels(certificate, 2 * count)
-    extra = {"inside", "rivals", "documents", "longest"}
+    extra = {"inputs", "inside", "rivals", "documents", "longest"}
     evidence = exact_keys(certificate["evidence"], "evidence", entries | extra)
-    text_hash(evidence["sha256"], "evidence['sha256']")
+    input_hashes(evidence, 1)
     masks.check(evidence, "evidence", level)
     least = max(1, evidence["words"])
     saturation = whole(evidence["longest"], "evidence['longest']", least, MAX_WORDS)

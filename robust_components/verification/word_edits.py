@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from robust_components.verification.reading import UnverifiableError, entry, shown, whole
+from robust_components.verification.reading import (
+    UnverifiableError,
+    entry,
+    listing,
+    shown,
+    whole,
+)
 
 UNIT = 10**9
 MAX_DOCUMENTS = 100_000
@@ -42,7 +48,6 @@ PARAMETERS = {
     "aggregation",
     "score_map",
     "numerical_margin",
-    "query_sha256",
 }
 _NUMBER = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?(e-?[0-9]{1,2})?|[0-9]{1,60}/[0-9]{1,60}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -99,10 +104,16 @@ def exact_keys(value: Any, name: str, keys: set[str]) -> Mapping[str, Any]:
     return value
 
 
-def text_hash(value: Any, name: str) -> str:
-    if not isinstance(value, str) or not _HASH.fullmatch(value):
-        raise UnverifiableError(f"{name} must be a SHA-256 in hexadecimal, got {shown(value)}.")
-    return value
+def input_hashes(evidence: Mapping[str, Any], count: int) -> list[str]:
+    """SHA-256 of each of ``count`` documents, from ``evidence["inputs"]``."""
+    inputs = exact_keys(evidence["inputs"], "evidence['inputs']", {"query", "passages"})
+    passages = listing(inputs["passages"], "evidence['inputs']['passages']", MAX_DOCUMENTS)
+    for digest in (inputs["query"], *passages):
+        if not isinstance(digest, str) or not _HASH.fullmatch(digest):
+            raise UnverifiableError(f"evidence['inputs'] holds {shown(digest)}, no SHA-256.")
+    if len(passages) != count:
+        raise UnverifiableError(f"evidence['inputs'] must name {count} documents.")
+    return passages
 
 
 def read_setting(certificate: Mapping[str, Any], *extra: str) -> Setting:
@@ -121,7 +132,6 @@ def read_setting(certificate: Mapping[str, Any], *extra: str) -> Setting:
         raise UnverifiableError("In an observed list any document may be edited: scope 'any'.")
     if parameters["score_map"] not in SCORE_MAPS:
         raise UnverifiableError(f"The score map {shown(parameters['score_map'])} is unknown.")
-    text_hash(parameters["query_sha256"], "parameters['query_sha256']")
     margin = number(parameters["numerical_margin"], "parameters['numerical_margin']")
     return Setting(
         k=whole(parameters["top_k"], "parameters['top_k']"),

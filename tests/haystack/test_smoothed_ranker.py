@@ -219,7 +219,7 @@ def test_prefixes_are_always_visible_and_no_words_of_the_document(toy_rankers, r
     assert set(rivers[1].content.split()) < set(words)
     plain = SmoothedRanker(ranker=toy_rankers.OverlapRanker(), top_k=1)
     hashes = [
-        each["certificate"]["evidence"]["documents"][0]["sha256"]
+        each["certificate"]["evidence"]["inputs"]["passages"][0]
         for each in (result, plain.run(query=QUERY, documents=rivers[1:2]))
     ]
     assert hashes[0] == hashes[1]
@@ -238,7 +238,7 @@ def test_embedded_metadata_is_part_of_the_text(toy_rankers):
     first, second = component.run(query=QUERY, documents=documents)["documents"]
     assert first.score == second.score
     assert first.content == "a river of africa"
-    shas = [d.meta["certificate"]["evidence"]["sha256"] for d in (first, second)]
+    shas = [d.meta["certificate"]["evidence"]["inputs"]["passages"] for d in (first, second)]
     assert shas[0] == shas[1]
 
 
