@@ -102,7 +102,7 @@ def check_mechanism(
         early = bound == "betting" or name == "pass_budget"  # it fixes the number beforehand
         if value is not None and sampled and not (early and method == "smoothing"):
             raise ValueError(
-                f"{name}={value!r} does not go with {fixed_number}, which needs a number of samples "
+                f"{name}={value!r} does not go with {fixed_number}, whose number of samples is "
                 "fixed beforehand; leave it out and choose the mechanism's samples"
             )
 
@@ -115,7 +115,7 @@ def check_number(name: str, value: Any, low: float, high: float, hint: str) -> f
         number = math.nan
     if not low < number < high:
         allowed = f"in ({low:g}, {high:g})" if math.isfinite(high) else f"more than {low:g}"
-        raise ValueError(f"{name} must be a number {allowed}, got {value!r}; {hint}")
+        raise ValueError(f"{name} must be {allowed}, got {value!r}; {hint}")
     return number
 
 
