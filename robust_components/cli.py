@@ -1,4 +1,4 @@
-"""The command line: ``robust-components verify FILE`` and ``robust-components demo``.
+"""The command line: ``robust-components verify FILE``, ``demo`` and ``train ranker``.
 
 Exit status: 0 all is well, 1 a certificate does not verify or none was found, 2 the command could
 not be carried out.
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from robust_components.training import ranker_options
 from robust_components.verification import problems
 from robust_components.verification.reading import shown
 
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_verify(commands)
     _add_demo(commands)
+    _add_train(commands)
     return parser
 
 
@@ -80,6 +82,16 @@ def _add_demo(commands: Any) -> None:
     demo.add_argument("--json", metavar="FILE", help="write all answers and certificates here")
     demo.add_argument("--quiet", action="store_true", help="print the summary only")
     demo.set_defaults(command=run_demo)
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser("train", help="fine-tune a model for certified use")
+    models = train.add_subparsers(required=True, metavar="MODEL")
+    ranker = models.add_parser(
+        "ranker", help="on masked copies of documents", description=ranker_options.DESCRIPTION
+    )
+    ranker_options.add_options(ranker)
+    ranker.set_defaults(command=train_ranker)
 
 
 def verify_file(options: argparse.Namespace) -> int:
@@ -195,6 +207,23 @@ def run_demo(options: argparse.Namespace) -> int:
         ) from None
     finally:
         sys.argv = before
+
+
+def train_ranker(options: argparse.Namespace) -> int:
+    """Fine-tune a ranker; see robust_components.training.ranker."""
+    try:
+        from robust_components.training.ranker import train
+    except ImportError as error:
+        raise CommandError(
+            f"training needs more packages ({error}); install 'robust-components[transformers]'"
+        ) from None
+    try:
+        train(options)
+    except (ValueError, OSError) as error:
+        raise CommandError(str(error)) from None
+    except KeyboardInterrupt:
+        raise CommandError("stopped; repeat the command with --resume to go on") from None
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Iterable
 
 from robust_components.models.protocols import PairScorer
 from robust_components.ranking.lists import TrainingRow, candidates
 from robust_components.ranking.metrics import ndcg_one_relevant, rank_of_first, reciprocal_rank
-from robust_components.smoothing import FixedMechanism, split_words
+from robust_components.ranking.ranker import SmoothedRanker
+from robust_components.smoothing import FixedMechanism, RandomMask
+
+BUDGETS = (1, 2, 3)
 
 
 def evaluate_lists(
-    scorer: PairScorer, rows: Sequence[TrainingRow], mechanism: FixedMechanism
+    scorer: PairScorer,
+    rows: Iterable[TrainingRow],
+    mechanism: FixedMechanism | RandomMask,
+    *,
+    count: int = 20,
 ) -> dict[str, float]:
+    """Means over all lists of a positive and the hardest ``count - 1`` negatives.
+
+    Args:
+        scorer: gives scores in [0, 1].
+        rows: at least one.
+        mechanism: the one deployed.
+        count: documents of a list, at least 2.
+
+    Returns:
+        ``plain_mrr``, ``plain_ndcg`` (unmasked documents), ``smoothed_mrr``, ``smoothed_ndcg``, all
+        cut at rank 10, ties counted against the ranker; ``certified_R``: share of lists in which no
+        R edited words of any other document lift it above the one ranked first (pre-attack).
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    ranker = SmoothedRanker(
+        scorer, mechanism, top_k=1, statement="pre_attack", scope="promotion", certify="none"
+    )
     plain: list[int] = []
     smooth: list[int] = []
-    held = {1: 0, 2: 0, 3: 0}
-    blocks = mechanism.blocks
+    radii: list[int] = []
     for row in rows:
-        texts = candidates(row)
-        plain.append(rank_of_first(scorer.score(row.query, texts)))
-        copies = [c.text for t in texts for c in mechanism.copies(split_words(t))]
-        votes = np.asarray(scorer.score(row.query, copies), dtype=np.float64)
-        votes = np.sort(votes.reshape(len(texts), -1, blocks).mean(1), axis=1)
-        score = votes.mean(1)
-        smooth.append(rank_of_first(score.tolist()))
-        top = int(score.argmax())
-        for edits in held:
-            bound = score + (1 - votes[:, :edits]).sum(1) / blocks
-            bound[top] = -1
-            held[edits] += bool(bound.max() < score[top])
-    count = len(rows)
+        ranking = ranker.rank(row.query, candidates(row, count))
+        items = sorted(ranking.items, key=lambda item: item.index)
+        plain.append(rank_of_first([item.base_score or 0.0 for item in items]))
+        smooth.append(rank_of_first([item.score for item in items]))
+        radii.append(ranking.radius)
+    lists = len(plain)
+    if not lists:
+        raise ValueError("there are no lists to evaluate; pass at least one row with a negative")
     return {
-        "plain_mrr": round(sum(map(reciprocal_rank, plain)) / count, 4),
-        "plain_ndcg": round(sum(map(ndcg_one_relevant, plain)) / count, 4),
-        "smoothed_mrr": round(sum(map(reciprocal_rank, smooth)) / count, 4),
-        "smoothed_ndcg": round(sum(map(ndcg_one_relevant, smooth)) / count, 4),
-        **{f"certified_{edits}": round(number / count, 4) for edits, number in held.items()},
+        "plain_mrr": round(sum(map(reciprocal_rank, plain)) / lists, 4),
+        "plain_ndcg": round(sum(map(ndcg_one_relevant, plain)) / lists, 4),
+        "smoothed_mrr": round(sum(map(reciprocal_rank, smooth)) / lists, 4),
+        "smoothed_ndcg": round(sum(map(ndcg_one_relevant, smooth)) / lists, 4),
+        **{
+            f"certified_{budget}": round(sum(r >= budget for r in radii) / lists, 4)
+            for budget in BUDGETS
+        },
     }

@@ -63,7 +63,8 @@ def _plain_row(record: dict[str, object], path: str | Path, number: int) -> Trai
             f"{path}, line {number}: 'positive' must be a string and 'negatives' a list of at "
             "least one string"
         )
-    return TrainingRow(str(record["query"]), positive, tuple(map(str, negatives)))
+    others = dict.fromkeys(text for text in map(str, negatives) if text != positive)
+    return TrainingRow(str(record["query"]), positive, tuple(others))
 
 
 def question_rows(records: Sequence[dict[str, object]]) -> list[TrainingRow]:

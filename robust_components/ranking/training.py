@@ -4,13 +4,14 @@ For each query the smoothed score of every document is g = mean over masked copi
 sigmoid(logit). The loss is listwise cross-entropy between the positive's g and the negatives'
 *certified* upper bounds U(R) (theory page, section 1; R drawn anew each time), plus the same
 cross-entropy on the logits of the unmasked documents, so that one model serves both.
-With one negative a list both are pairwise losses.
+With one negative a list both are pairwise losses. Copies come from the mechanism to be deployed,
+with a seed of their own each time.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +21,8 @@ from torch.nn.functional import cross_entropy
 
 from robust_components.models.pair_encoding import PairEncoder, length_sorted
 from robust_components.ranking.lists import TrainingRow
-from robust_components.smoothing import BalancedMask, split_words
+from robust_components.smoothing import BalancedMask, HashBuckets, RandomMask, split_words
+from robust_components.threats import WordEdits
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,18 @@ class Settings:
     Attributes:
         steps: optimiser steps.
         queries: queries a step.
-        negatives: negatives a query in the smoothed list.
+        negatives: negatives a query in the smoothed list, where a row has as many.
         plain_negatives: negatives a query in the unmasked list.
-        blocks: numbers of blocks to draw from, one a step.
+        blocks: numbers of blocks (buckets, samples) to draw from, one a step.
         radii: word budgets R to draw from, one a query.
         temperature: of the smoothed cross-entropy, in units of the score.
         plain_weight: weight of the unmasked loss.
         copy_weight: weight of the loss on the mean logit over the copies.
         learning_rate: peak of a linear warm-up and decay.
         seed: of everything drawn.
+        mechanism: name of the mechanism to be deployed.
+        mask_rate: share of words hidden by random masks.
+        mask_token: what they put there; ``None`` deletes hidden words.
     """
 
     steps: int = 1500
@@ -54,12 +59,12 @@ class Settings:
     max_length: int = 384
     tokens_a_batch: int = 8192
     seed: int = 0
+    mechanism: str = "balanced_mask"
+    mask_rate: float = 0.9
+    mask_token: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-Scores = Callable[[list[dict[str, list[int]]]], Tensor]
 
 
 def forward(
@@ -78,6 +83,22 @@ def forward(
     return torch.cat(parts)[back]
 
 
+def masked_copies(document: str, number: int, settings: Settings, rng: random.Random) -> list[str]:
+    """``number`` masked copies of a document, from a freshly seeded mechanism."""
+    seed = rng.randrange(1 << 30)
+    words = split_words(document)
+    if settings.mechanism == RandomMask.name:
+        mask = random_mask(settings, number)
+        return [copy.text for copy in mask.sample(words, number, random.Random(seed))]
+    kind = BalancedMask if settings.mechanism == BalancedMask.name else HashBuckets
+    return [copy.text for copy in kind(number, seed=seed).copies(words)]
+
+
+def random_mask(settings: Settings, samples: int) -> RandomMask:
+    """The mechanism of the settings, if it is the random one."""
+    return RandomMask(settings.mask_rate, samples, settings.mask_token)
+
+
 def step_loss(
     network: Any,
     encoder: PairEncoder,
@@ -85,27 +106,28 @@ def step_loss(
     settings: Settings,
     rng: random.Random,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of one step and its parts."""
+    """Loss of one step and its parts; every row needs at least one negative."""
     blocks = rng.choice(settings.blocks)
+    fewest = min(len(row.negatives) for row in rows)
     pairs: list[tuple[str, str]] = []
+    drawn: list[list[str]] = []
     for row in rows:
-        for document in row.draw(settings.negatives, rng):
-            mechanism = BalancedMask(blocks=blocks, seed=rng.randrange(1 << 30))
-            copies = mechanism.copies(split_words(document))
-            pairs.extend((row.query, copy.text) for copy in copies)
+        drawn.append(row.draw(min(settings.negatives, fewest), rng))
+        for document in drawn[-1]:
+            copies = masked_copies(document, blocks, settings, rng)
+            pairs.extend((row.query, copy) for copy in copies)
     masked = len(pairs)
     for row in rows:
-        pairs.extend((row.query, text) for text in row.draw(settings.plain_negatives, rng))
+        documents = row.draw(min(settings.plain_negatives, fewest), rng)
+        pairs.extend((row.query, text) for text in documents)
     encoded, _ = encoder.encode(pairs)
     logits = forward(network, encoder, encoded, settings.tokens_a_batch)
     copies_logits = logits[:masked].view(len(rows), -1, blocks)
     votes = copies_logits.sigmoid()
     bound = votes.mean(2)
-    smallest = votes.sort(2).values
-    edits = torch.tensor([min(rng.choice(settings.radii), blocks) for _ in rows])
-    counts = torch.arange(blocks).view(1, 1, -1) < edits.view(-1, 1, 1)
-    raised = bound + (((1 - smallest) * counts).sum(2) / blocks)
-    raised = torch.cat([bound[:, :1], raised[:, 1:]], dim=1)
+    edits = [rng.choice(settings.radii) for _ in rows]
+    rise = _largest_rise(votes, drawn, edits, settings)
+    raised = torch.cat([bound[:, :1], (bound + rise)[:, 1:]], dim=1)
     target = torch.zeros(len(rows), dtype=torch.long)
     smooth = cross_entropy(raised / settings.temperature, target)
     mean_logit = cross_entropy(copies_logits.mean(2), target)
@@ -118,3 +140,20 @@ def step_loss(
         "won": float((gap.detach() > 0).float().mean()),
     }
     return loss, parts
+
+
+def _largest_rise(
+    votes: Tensor, documents: Sequence[Sequence[str]], edits: Sequence[int], settings: Settings
+) -> Tensor:
+    """How far edits can lift each smoothed score; votes and result of (rows, documents, ..)."""
+    blocks = votes.shape[2]
+    if settings.mechanism == RandomMask.name:
+        mask = random_mask(settings, blocks)
+        shares = [
+            [float(mask.delta(len(split_words(text)), WordEdits(r))) if r else 0.0 for text in row]
+            for row, r in zip(documents, edits, strict=True)
+        ]
+        return torch.tensor(shares)
+    touched = torch.tensor([min(r, blocks) for r in edits])
+    counts = torch.arange(blocks).view(1, 1, -1) < touched.view(-1, 1, 1)
+    return ((1 - votes.sort(2).values) * counts).sum(2) / blocks

@@ -108,14 +108,25 @@ class LowRankNetwork:
                 yield f"{kind}:{name}", value
 
     def start_from(self, adapter: str | Path) -> None:
-        """Copy the low-rank updates and biases of a saved peft adapter of the same rank."""
+        """Copy the low-rank updates and biases of a saved peft adapter of the same rank.
+
+        Raises:
+            ValueError: the adapter has another rank or another base.
+        """
         found = 0
         with torch.no_grad():
             for key, value in load_file(adapter).items():
                 name = f"{self.body}.{key.removeprefix('base_model.model.')}"
                 for suffix, group in ((".lora_A.weight", self.down), (".lora_B.weight", self.up)):
                     if name.endswith(suffix):
-                        group[name.removesuffix(suffix)].copy_(value.float())
+                        mine = group.get(name.removesuffix(suffix))
+                        if mine is None or mine.shape != value.shape:
+                            raise ValueError(
+                                f"{adapter} does not fit this network: it has {key} of shape "
+                                f"{tuple(value.shape)}; check base and rank, and leave it out when "
+                                "all weights are trained"
+                            )
+                        mine.copy_(value.float())
                         found += 1
                 name = name.replace(".base_layer.", ".")
                 if name in self.whole:

@@ -1,19 +1,19 @@
-r"""Train the embedded ranker: a cross-encoder adapter fine-tuned on masked copies.
+r"""Train a ranker on masked copies: ``robust-components train ranker``.
 
     robust-components train ranker --rows train.jsonl --dev dev.jsonl --output DIR
 
-Rows are JSON lines, ``{"query", "positive", "negatives"}`` or question answering rows with
-``title``, ``context``, ``question`` and ``answers``. See robust_components.ranking.training for the
-loss. ``--resume`` goes on from the last checkpoint beside DIR.
+See robust_components.ranking.training for the loss. Without ``--base`` and ``--full`` the output is
+an adapter over all-MiniLM-L6-v2, for ``load_ranker(DIR)``; otherwise an ordinary Hugging Face
+folder. Either is a ``model=`` of the adapters. ``--resume`` goes on from the checkpoint beside DIR.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,184 +23,266 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from robust_components.models.embedded import HUB_ID, WEIGHTS, base_fingerprint, base_path
 from robust_components.models.pair_encoding import PairEncoder
+from robust_components.models.pair_models import load_pair_scorer
+from robust_components.models.pair_scorer import TransformersPairScorer
 from robust_components.ranking.evaluation import evaluate_lists
-from robust_components.ranking.lists import TrainingRow, read_rows
-from robust_components.ranking.training import Settings, forward, step_loss
-from robust_components.smoothing import BalancedMask
+from robust_components.ranking.lists import TrainingRow
+from robust_components.ranking.training import Settings, step_loss
+from robust_components.smoothing import RandomMask
 from robust_components.training.low_rank import LowRankNetwork
+from robust_components.training.ranker_data import training_rows
+from robust_components.training.ranker_options import DESCRIPTION, add_options
+from robust_components.training.ranker_report import deployed, dev_rows, figures, table
 
-
-def hold_out(path: Path, articles: int) -> tuple[list[TrainingRow], list[TrainingRow]]:
-    """Training rows, and those of a few articles kept to watch progress."""
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    titles = sorted({str(record.get("title", "")) for record in records})
-    if len(titles) <= articles:
-        return read_rows(path), []
-    held = set(random.Random(1).sample(titles, articles))
-    rows = read_rows(path)
-    answered = [r for r in records if r.get("answers", True)]
-    inside = [str(record.get("title", "")) in held for record in answered]
-    return (
-        [row for row, kept in zip(rows, inside, strict=True) if not kept],
-        [row for row, kept in zip(rows, inside, strict=True) if kept],
-    )
+READER = WEIGHTS / "reader" / "adapter_model.safetensors"
+FULL_RATE = 5e-5
 
 
 def train(arguments: argparse.Namespace) -> None:
+    """Train, save and report.
+
+    Raises:
+        ValueError: an option or a row is unusable; says which.
+        OSError: a file or model cannot be read.
+    """
     torch.manual_seed(arguments.seed)
-    torch.set_num_threads(arguments.threads)
-    rng = random.Random(arguments.seed)
-    settings = Settings(
-        steps=arguments.steps,
-        seed=arguments.seed,
-        learning_rate=arguments.lr,
-        temperature=arguments.temperature,
-        negatives=arguments.negatives,
-    )
-    encoder = PairEncoder(AutoTokenizer.from_pretrained(base_path()), settings.max_length)
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    dev = dev_rows(arguments)
+    rows, held = training_rows(arguments, dev)
+    base = arguments.base or base_path()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    settings = chosen_settings(arguments, tokenizer)
+    if len(rows) < settings.queries:
+        raise ValueError(
+            f"{arguments.rows} has {len(rows)} usable rows, fewer than --queries "
+            f"{settings.queries} of a step; pass more rows or fewer queries"
+        )
     network = AutoModelForSequenceClassification.from_pretrained(
-        base_path(), num_labels=1, attn_implementation="eager"
+        base, num_labels=1, attn_implementation="eager", dtype=torch.float32
     )
-    low_rank = LowRankNetwork(network, "bert", arguments.rank, full=arguments.full)
-    if arguments.start_from:
-        low_rank.start_from(arguments.start_from)
-    rows, held = hold_out(arguments.rows, arguments.held_articles)
-    held = random.Random(2).sample(held, min(len(held), arguments.watch))
-    print(f"{len(rows)} rows, {len(held)} held out", flush=True)
-
-    optimizer = torch.optim.AdamW(
-        low_rank.parameters(), lr=settings.learning_rate, weight_decay=0.01
-    )
-    warmup = max(1, settings.steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda s: min((s + 1) / warmup, max(0.02, (settings.steps - s) / settings.steps)),
-    )
-    averaged = low_rank.state()
-    checkpoint = arguments.output.with_suffix(".checkpoint.pt")
-    first, minutes = 0, 0.0
-    if arguments.resume and checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=False)
-        low_rank.load_state(saved["state"])
-        averaged, first, minutes = saved["averaged"], saved["step"], saved["minutes"]
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        rng.setstate(saved["rng"])
-
-    began = time.time() - 60 * minutes
-    order: list[TrainingRow] = []
-    progress = tqdm(
-        range(first, settings.steps), initial=first, total=settings.steps, mininterval=20
-    )
-    running: dict[str, float] = {}
-    for step in progress:
-        if len(order) < settings.queries:
-            order = rng.sample(rows, len(rows))
-        batch = [order.pop() for _ in range(settings.queries)]
-        low_rank.merge()
-        loss, parts = step_loss(low_rank, encoder, batch, settings, rng)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(list(low_rank.parameters()), 1.0)
-        optimizer.step()
-        schedule.step()
-        decay = min(0.995, (step + 1) / (step + 10))
-        for name, value in low_rank.state().items():
-            averaged[name].lerp_(value, 1 - decay)
-        for name, number in parts.items():
-            running[name] = 0.98 * running.get(name, number) + 0.02 * number
-        progress.set_postfix({name: f"{number:.3f}" for name, number in running.items()})
-        if (step + 1) % arguments.report_every == 0 or step + 1 == settings.steps:
-            now = low_rank.state()
-            torch.save(
-                {
-                    "state": now,
-                    "averaged": averaged,
-                    "step": step + 1,
-                    "minutes": (time.time() - began) / 60,
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "rng": rng.getstate(),
-                },
-                checkpoint,
-            )
-            low_rank.load_state(averaged)
-            figures = report(low_rank, encoder, held, settings)
-            low_rank.load_state(now)
-            minutes = (time.time() - began) / 60
-            print(
-                json.dumps({"step": step + 1, "minutes": round(minutes, 1), **running, **figures}),
-                flush=True,
-            )
-    low_rank.load_state(averaged)
-    save(low_rank, arguments, settings, {"minutes": round((time.time() - began) / 60, 1)})
+    print(f"{len(rows)} rows, {len(held)} held out to watch, {len(dev)} for the report", flush=True)
+    training = Training(arguments, settings, network, tokenizer)
+    if arguments.resume and training.checkpoint.is_file():
+        training.load()
+    if dev and training.before is None:
+        scorer = TransformersPairScorer(network, tokenizer, max_length=settings.max_length)
+        training.before = figures("before", scorer, dev, settings, arguments)
+    training.run(rows, held)
+    folder = arguments.output
+    measured: dict[str, Any] = {"minutes": round(training.minutes(), 1)}
+    training.save(folder, measured)
+    if dev and training.before is not None:
+        after = figures("after", load_pair_scorer(str(folder)), dev, settings, arguments)
+        measured["dev"] = {"lists": len(dev), "before": training.before, "after": after}
+        training.describe(folder, measured)
+        print(table(training.before, after), flush=True)
 
 
-class NetworkScorer:
-    """The network in training as a pair scorer."""
-
-    def __init__(self, network: LowRankNetwork, encoder: PairEncoder, settings: Settings) -> None:
-        self.network = network
-        self.encoder = encoder
-        self.settings = settings
-
-    def score(self, query: str, documents: Sequence[str]) -> list[float]:
-        """Probabilities, one a document."""
-        encoded, _ = self.encoder.encode([(query, document) for document in documents])
-        with torch.inference_mode():
-            logits = forward(self.network, self.encoder, encoded, self.settings.tokens_a_batch)
-        return [float(score) for score in logits.sigmoid()]
-
-
-def report(
-    low_rank: LowRankNetwork, encoder: PairEncoder, rows: list[TrainingRow], settings: Settings
-) -> dict[str, float]:
-    return evaluate_lists(NetworkScorer(low_rank, encoder, settings), rows, BalancedMask())
-
-
-def save(
-    low_rank: LowRankNetwork,
-    arguments: argparse.Namespace,
-    settings: Settings,
-    measured: dict[str, Any],
-) -> None:
-    low_rank.save(arguments.output, HUB_ID)
-    description = {
-        "base_model": HUB_ID,
-        "base_fingerprint": base_fingerprint(),
-        "max_length": settings.max_length,
-        "training": settings.to_dict(),
-        "measured": measured,
+def chosen_settings(arguments: argparse.Namespace, tokenizer: Any) -> Settings:
+    """Settings from the options; what is not named keeps its default."""
+    named = {
+        "steps": arguments.steps,
+        "queries": arguments.queries,
+        "negatives": arguments.negatives,
+        "temperature": arguments.temperature,
+        "learning_rate": arguments.lr or (FULL_RATE if arguments.full else None),
+        "blocks": None if arguments.blocks is None else tuple(arguments.blocks),
     }
-    (arguments.output / "ranker.json").write_text(
-        json.dumps(description, indent=2) + "\n", encoding="utf-8"
+    longest = min(Settings.max_length, int(tokenizer.model_max_length))
+    settings = Settings(
+        seed=arguments.seed,
+        mechanism=arguments.mechanism,
+        mask_rate=arguments.mask_rate,
+        mask_token=tokenizer.mask_token if arguments.mechanism == RandomMask.name else None,
+        max_length=longest,
+        **{name: value for name, value in named.items() if value is not None},
     )
+    for name in ("steps", "queries", "negatives"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(settings, name)}")
+    if min(settings.blocks) < 2:
+        raise ValueError(f"--blocks must be at least 2, got {min(settings.blocks)}")
+    deployed(settings)  # checks the mask rate
+    return settings
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--rows", type=Path, required=True)
-    made.add_argument("--output", type=Path, required=True)
-    made.add_argument("--steps", type=int, default=Settings.steps)
-    made.add_argument("--lr", type=float, default=Settings.learning_rate)
-    made.add_argument("--temperature", type=float, default=Settings.temperature)
-    made.add_argument("--negatives", type=int, default=Settings.negatives)
-    made.add_argument("--rank", type=int, default=32)
-    made.add_argument("--full", action="store_true", help="train all weights, no adapter")
-    made.add_argument(
-        "--start-from", type=Path, default=WEIGHTS / "reader" / "adapter_model.safetensors"
-    )
-    made.add_argument("--held-articles", type=int, default=2)
-    made.add_argument("--watch", type=int, default=60, help="held-out lists to report on")
-    made.add_argument("--report-every", type=int, default=200)
-    made.add_argument("--threads", type=int, default=torch.get_num_threads())
-    made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--resume", action="store_true")
-    return made
+class Training:
+    """One run: network, optimiser, averaged weights, checkpoint.
+
+    Args:
+        arguments: see :func:`add_options`.
+        network: moved into a :class:`LowRankNetwork` when training begins.
+    """
+
+    def __init__(
+        self, arguments: argparse.Namespace, settings: Settings, network: Any, tokenizer: Any
+    ) -> None:
+        self.arguments = arguments
+        self.settings = settings
+        self.network = network
+        self.tokenizer = tokenizer
+        self.encoder = PairEncoder(tokenizer, settings.max_length)
+        self.rng = random.Random(arguments.seed)
+        self.checkpoint: Path = arguments.output.with_suffix(".checkpoint.pt")
+        self.saved: dict[str, Any] | None = None
+        self.before: dict[str, float] | None = None
+        self.step = 0
+        self.began = time.time()
+
+    def minutes(self) -> float:
+        return (time.time() - self.began) / 60
+
+    def load(self) -> None:
+        """Read the checkpoint, to go on from."""
+        self.saved = torch.load(self.checkpoint, weights_only=False)
+        kept, now = self.saved["settings"], self.settings.to_dict()
+        changed = sorted(name for name in now if kept.get(name) != now[name])
+        if changed:
+            raise ValueError(
+                f"--resume needs the settings of {self.checkpoint}, but {', '.join(changed)} "
+                "changed; repeat them, or train anew without --resume"
+            )
+        self.before = self.saved["before"]
+        self.step = self.saved["step"]
+        self.began = time.time() - 60 * self.saved["minutes"]
+        self.rng.setstate(self.saved["rng"])
+
+    def run(self, rows: list[TrainingRow], held: list[TrainingRow]) -> None:
+        """Train to the end; the averaged weights are what stays."""
+        settings, arguments = self.settings, self.arguments
+        self.low_rank = self._low_rank()
+        optimizer = torch.optim.AdamW(
+            self.low_rank.parameters(), lr=settings.learning_rate, weight_decay=0.01
+        )
+        warmup = max(1, settings.steps // 20)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda s: min((s + 1) / warmup, max(0.02, (settings.steps - s) / settings.steps)),
+        )
+        averaged = self.low_rank.state()
+        if self.saved is not None:
+            self.low_rank.load_state(self.saved["state"])
+            averaged = self.saved["averaged"]
+            optimizer.load_state_dict(self.saved["optimizer"])
+            schedule.load_state_dict(self.saved["schedule"])
+        order: list[TrainingRow] = []
+        running: dict[str, float] = {}
+        progress = tqdm(
+            range(self.step, settings.steps),
+            initial=self.step,
+            total=settings.steps,
+            mininterval=5,
+            desc="training",
+        )
+        for step in progress:
+            if len(order) < settings.queries:
+                order = self.rng.sample(rows, len(rows))
+            batch = [order.pop() for _ in range(settings.queries)]
+            self.low_rank.merge()
+            loss, parts = step_loss(self.low_rank, self.encoder, batch, settings, self.rng)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(list(self.low_rank.parameters()), 1.0)
+            optimizer.step()
+            schedule.step()
+            decay = min(0.995, (step + 1) / (step + 10))
+            for name, value in self.low_rank.state().items():
+                averaged[name].lerp_(value, 1 - decay)
+            for name, number in parts.items():
+                running[name] = 0.98 * running.get(name, number) + 0.02 * number
+            progress.set_postfix({name: f"{number:.3f}" for name, number in running.items()})
+            self.step = step + 1
+            if self.step % arguments.report_every == 0 or self.step == settings.steps:
+                self._store(averaged, optimizer, schedule)
+                self._watch(averaged, held, running)
+        self.low_rank.load_state(averaged)
+
+    def _low_rank(self) -> LowRankNetwork:
+        arguments = self.arguments
+        body = self.network.base_model_prefix
+        low_rank = LowRankNetwork(self.network, body, arguments.rank, full=arguments.full)
+        start = arguments.start_from
+        embedded = arguments.base is None and not arguments.full
+        if start is None and embedded and arguments.rank == 32 and READER.is_file():
+            start = READER
+        if start is not None:
+            low_rank.start_from(start)
+        return low_rank
+
+    def _store(self, averaged: dict[str, Any], optimizer: Any, schedule: Any) -> None:
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.checkpoint.with_suffix(".new")
+        torch.save(
+            {
+                "settings": self.settings.to_dict(),
+                "before": self.before,
+                "state": self.low_rank.state(),
+                "averaged": averaged,
+                "step": self.step,
+                "minutes": self.minutes(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "rng": self.rng.getstate(),
+            },
+            fresh,
+        )
+        fresh.replace(self.checkpoint)
+
+    def _watch(
+        self, averaged: dict[str, Any], held: list[TrainingRow], running: dict[str, float]
+    ) -> None:
+        found: dict[str, float] = {}
+        if held:
+            now = self.low_rank.state()
+            self.low_rank.load_state(averaged)
+            found = evaluate_lists(self.scorer(), held, deployed(self.settings))
+            self.low_rank.load_state(now)
+        report = {"step": self.step, "minutes": round(self.minutes(), 1), **running, **found}
+        tqdm.write(json.dumps(report))
+
+    def scorer(self) -> TransformersPairScorer:
+        """The network as it is now, in float32, as it will be deployed."""
+        return TransformersPairScorer(
+            self.trained_network(), self.tokenizer, max_length=self.settings.max_length
+        )
+
+    def trained_network(self) -> Any:
+        """A float32 copy with the updates merged in."""
+        network = copy.deepcopy(self.network).float()
+        network.load_state_dict(self.low_rank.merged_state())
+        network.config.dtype = torch.float32
+        return network
+
+    def save(self, folder: Path, measured: dict[str, Any]) -> None:
+        """Write the ranker: an adapter over the embedded base, or a Hugging Face folder."""
+        if self.arguments.base is None and not self.arguments.full:
+            self.low_rank.save(folder, HUB_ID)
+        else:
+            self.trained_network().save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+        self.describe(folder, measured)
+
+    def describe(self, folder: Path, measured: dict[str, Any]) -> None:
+        """Write how the ranker was made and what was measured."""
+        adapter = self.arguments.base is None and not self.arguments.full
+        origin = {"base_model": HUB_ID, "base_fingerprint": base_fingerprint()}
+        description = {
+            **(origin if adapter else {"base_model": self.arguments.base or HUB_ID}),
+            "max_length": self.settings.max_length,
+            "training": self.settings.to_dict(),
+            "measured": measured,
+        }
+        name = "ranker.json" if adapter else "training.json"
+        text = json.dumps(description, indent=2) + "\n"
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    train(parser().parse_args(arguments))
+    """Run ``python -m robust_components.training.ranker``."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION)
+    add_options(parser)
+    train(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":
