@@ -80,7 +80,8 @@ def test_trains_saves_and_reports(options, mechanism, tmp_path, capsys):
 
 def test_training_helps(options, tmp_path):
     more = make_rows(tmp_path / "more.jsonl", 100, 2)
-    assert cli.main([*options, "--full", "--steps", "150", "--lr", "0.003", "--rows", str(more)]) == 0
+    options += ["--full", "--steps", "150", "--lr", "0.003", "--rows", str(more)]
+    assert cli.main(options) == 0
     dev = described(tmp_path / "out")["measured"]["dev"]
     assert dev["after"]["smoothed_mrr"] > dev["before"]["smoothed_mrr"]
     assert dev["after"]["plain_mrr"] > dev["before"]["plain_mrr"]
