@@ -149,6 +149,7 @@ WORDS = st.sampled_from(["lake", "Africa.", "largest", "soup", "in", "x", "—"]
 TEXTS = st.lists(WORDS, max_size=9).map(" ".join)
 
 
+@pytest.mark.filterwarnings("ignore:.*can never certify")
 @settings(max_examples=60, deadline=None)
 @given(
     documents=st.lists(TEXTS, min_size=2, max_size=5),

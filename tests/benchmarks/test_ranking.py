@@ -253,6 +253,7 @@ def arguments(data, folder, *more) -> argparse.Namespace:
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*can never certify")
 def test_a_whole_run_and_another_from_its_cache(questions, tmp_path):
     counted = []
 
