@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import operator
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -46,3 +49,17 @@ def exact_decimal(name: str, value: Any, allowed: str) -> Fraction:
         raise ValueError(
             f"{name} must be a number {allowed}, got {value!r}; pass a decimal of at most 30 digits"
         ) from None
+
+
+@contextmanager
+def warnings_at(stacklevel: int) -> Iterator[None]:
+    """Repeat the warnings of the block at another line: ``stacklevel`` as if warned in its place.
+
+    For adapters, whose users should see their own line and not one of the adapter.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        # past this generator and contextlib's exit
+        warnings.warn(warning.message, warning.category, stacklevel=stacklevel + 2)

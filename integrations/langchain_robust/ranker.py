@@ -11,6 +11,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, PrivateAttr, SkipValidation, model_validator
 
 from langchain_robust.scorers import as_scorer
+from robust_components.checks import warnings_at
 from robust_components.models.pair_models import load_pair_scorer
 from robust_components.models.prefixed import PrefixedScorer
 from robust_components.ranking.ranker import SmoothedRanker as CoreRanker
@@ -108,7 +109,8 @@ class SmoothedRanker(BaseDocumentCompressor):
     @model_validator(mode="after")
     def _check(self) -> Self:
         try:
-            self._core()
+            with warnings_at(stacklevel=3):  # past pydantic, at the caller's line
+                self._core()
         except TypeError as error:
             raise ValueError(str(error)) from error
         return self

@@ -87,6 +87,7 @@ def test_the_top_is_returned_with_certificates(ranker, rivers):
     for found in (best.meta["certificate"], result["certificate"]):
         certificate = Certificate.from_dict(found)
         assert certificate.certified
+        assert certificate.verify()
         assert certificate.statement == "observed"
     assert result["certificate"]["radius"] >= 1
 
@@ -301,6 +302,23 @@ def test_bad_settings_are_refused(settings, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"mechanism_kwargs": {"blocks": 1}}, "blocks=1 shows every word in one copy"),
+        ({"mechanism_kwargs": {"blocks": 3}, "words": 2}, "can never certify 2 edited words"),
+        (
+            {"mechanism": "random_mask", "mechanism_kwargs": {"mask_rate": 0.1}},
+            "can hardly certify 1 edited words",
+        ),
+    ],
+)
+def test_settings_that_certify_nothing_warn_at_the_callers_line(settings, words):
+    with pytest.warns(UserWarning, match=words) as caught:
+        SmoothedRanker(**settings)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_what_is_no_ranker_is_refused():
     with pytest.raises(TypeError, match=r"must be a Haystack ranker with run\(query, documents\)"):
         SmoothedRanker(ranker="a name")
@@ -320,8 +338,9 @@ async def test_lifecycle_is_forwarded(toy_rankers, rivers):
 
 
 def test_every_parameter_survives_yaml():
-    component = SmoothedRanker(**CHANGED)
-    restored = round_trip(component)
+    with pytest.warns(UserWarning, match="can never certify"):
+        component = SmoothedRanker(**CHANGED)
+        restored = round_trip(component)
     assert {name: getattr(restored, name) for name in CHANGED} == CHANGED
     names = set(inspect.signature(SmoothedRanker.__init__).parameters) - {"self"}
     assert set(component.to_dict()["init_parameters"]) == names == {*CHANGED, "ranker"}

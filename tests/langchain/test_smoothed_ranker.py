@@ -93,6 +93,7 @@ async def test_the_top_comes_first_with_scores_and_certificates(rivers: list[Doc
         assert details["top_n_certified"] == (details["top_n_radius"] >= 1)
         certificate = Certificate.from_dict(metadata["certificate"])
         assert certificate.certified
+        assert certificate.verify()
         assert certificate.statement == "observed"
     best[0].metadata["page"] = "changed"
     assert rivers == before
@@ -108,6 +109,7 @@ def test_certificates_in_metadata_stay_small() -> None:
 def test_the_certificate_of_the_set_comes_with_rank(rivers: list[Document]) -> None:
     ranking = SmoothedRanker(model=Overlap(), top_n=1).rank(QUERY, rivers)
     assert ranking.certificate.certified
+    assert ranking.certificate.verify()
     assert len(ranking.items) == len(rivers)
     assert len(SmoothedRanker(model=Overlap()).rank(QUERY, ["one text", "two"]).items) == 2
 
@@ -170,7 +172,7 @@ def test_thresholds_are_inclusive_and_come_after_certification(rivers: list[Docu
 def test_changed_copies_do_not_keep_old_settings(rivers: list[Document]) -> None:
     ranker = SmoothedRanker(model=Overlap(), top_n=1)
     ranker.top(QUERY, rivers)
-    other = ranker.model_copy(update={"mechanism": HashBuckets(3), "words": 2})
+    other = ranker.model_copy(update={"mechanism": HashBuckets(7), "words": 2})
     certificate = other.rank(QUERY, rivers).certificate
     assert certificate.parameters["mechanism"]["name"] == "hash_buckets"
     assert certificate.threat["budget"] == 2
@@ -214,6 +216,12 @@ def test_bad_settings_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError) as caught:
         SmoothedRanker(**settings)
     assert words in str(caught.value)
+
+
+def test_settings_that_certify_nothing_warn_at_the_callers_line() -> None:
+    with pytest.warns(UserWarning, match="can never certify 2 edited words") as caught:
+        SmoothedRanker(model=Overlap(), mechanism=BalancedMask(3), words=2)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_a_hugging_face_model_by_folder(tiny_ranker: str) -> None:

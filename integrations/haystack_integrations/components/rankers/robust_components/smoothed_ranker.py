@@ -22,6 +22,7 @@ from haystack_integrations.components.rankers.robust_components.pointwise import
     close_async,
     warm_up_async,
 )
+from robust_components.checks import warnings_at
 from robust_components.models.pair_models import load_pair_scorer
 from robust_components.models.prefixed import PrefixedScorer
 from robust_components.ranking.ranker import SmoothedRanker as CoreRanker
@@ -136,24 +137,25 @@ class SmoothedRanker:
         """
         if model is not None and ranker is not None:
             raise ValueError("model and ranker cannot both be given; leave one out")
-        chosen = mechanism_named(mechanism, mechanism_kwargs)
-        self._core = CoreRanker(
-            None,
-            chosen,
-            top_k=top_k,
-            threat=WordEdits(words, operations or chosen.operations),
-            statement=statement,
-            scope=scope,
-            aggregation=aggregation,
-            quantile=quantile,
-            score_map=score_map,
-            numerical_margin=numerical_margin,
-            alpha=alpha,
-            certify=certify,
-            base_scores=base_scores,
-            pass_budget=pass_budget,
-            time_budget=time_budget,
-        )
+        with warnings_at(stacklevel=3):  # past Haystack's metaclass, at the caller's line
+            chosen = mechanism_named(mechanism, mechanism_kwargs)
+            self._core = CoreRanker(
+                None,
+                chosen,
+                top_k=top_k,
+                threat=WordEdits(words, operations or chosen.operations),
+                statement=statement,
+                scope=scope,
+                aggregation=aggregation,
+                quantile=quantile,
+                score_map=score_map,
+                numerical_margin=numerical_margin,
+                alpha=alpha,
+                certify=certify,
+                base_scores=base_scores,
+                pass_budget=pass_budget,
+                time_budget=time_budget,
+            )
         self._scorer = None if ranker is None else RankerScorer(ranker)
         self.model = model
         self.ranker: Any = ranker
