@@ -28,7 +28,7 @@ SHAPES: dict[str, dict[str, int]] = {
         "num_key_value_heads": 2,
     },
     "small": {
-        "vocab_size": 32_000,
+        "vocab_size": 8000,
         "hidden_size": 512,
         "intermediate_size": 2048,
         "num_hidden_layers": 8,
