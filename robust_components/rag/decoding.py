@@ -130,7 +130,7 @@ class IsolatedSources:
         """All rows at once; if that raises, one by one, so that one row fails alone."""
         try:
             every = self.session.next_probabilities(prefix, rows)
-            return np.array(every, dtype=np.float64, order="C")
+            return np.asarray(every, dtype=np.float64, order="C")
         except Exception:  # a row that raises counts as hostile, if another one works
             found: dict[int, NDArray[np.float64]] = {}
             for row in rows:
@@ -157,17 +157,19 @@ class IsolatedSources:
         units, sound = fixed_point(raw)
         for i in (row for row, good in zip(rows, sound, strict=True) if not good):
             self.failures[i] = BAD_DISTRIBUTION
-        vocabulary = units.shape[1]
+        mass = units
+        if len(rows) < len(self.failures):
+            mass = np.zeros((len(self.failures), units.shape[1]), dtype=np.int64)
+            mass[list(rows)] = units
         full = StepTable(
             prefix=prefix,
             emitted=-1,
             fell_back=False,
-            tokens=np.arange(vocabulary),
-            mass=np.zeros((len(self.failures), vocabulary), dtype=np.int64),
+            tokens=np.arange(units.shape[1]),
+            mass=mass,
             rest=np.zeros(len(self.failures), dtype=np.int64),
             rest_total=0,
         )
-        full.mass[list(rows)] = units
         sums = full.votes(self.voters)[0].sum(axis=0)
         outcome = reach(
             sums[None],

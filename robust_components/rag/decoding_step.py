@@ -197,11 +197,12 @@ class StepTable:
 
     def votes(self, voters: Sequence[Voter]) -> tuple[Integers, Integers]:
         """``mass`` (voters, tokens) and ``rest`` (voters,) of sources: means, rounded down."""
-        mass = np.zeros((len(voters), self.mass.shape[1]), dtype=np.int64)
-        rest = np.zeros(len(voters), dtype=np.int64)
+        first = [voter[0] for voter in voters]
+        mass, rest = self.mass[first], self.rest[first]
         for at, voter in enumerate(voters):
-            mass[at] = self.mass[list(voter)].sum(axis=0) // len(voter)
-            rest[at] = self.rest[list(voter)].sum() // len(voter)
+            if len(voter) > 1:
+                mass[at] = self.mass[list(voter)].sum(axis=0) // len(voter)
+                rest[at] = self.rest[list(voter)].sum() // len(voter)
         return mass, rest
 
 
@@ -213,12 +214,13 @@ def fixed_point(distributions: NDArray[np.float64]) -> tuple[Integers, NDArray[n
     """
     with np.errstate(invalid="ignore", over="ignore"):
         total = distributions.sum(axis=1)
-        sound = (distributions >= 0).all(axis=1) & (total <= 1 + SUM_TOLERANCE)
-    clean = np.where(sound[:, None], distributions, 0.0)
-    divisor = np.where(sound, np.maximum(total, 1.0), 1.0)
-    units = np.floor(clean * SCALE / divisor[:, None]).astype(np.int64)
-    excess = np.maximum(units.sum(axis=1) - SCALE, 0)
-    units[np.arange(len(units)), units.argmax(axis=1)] -= excess
+        sound = (distributions.min(axis=1) >= 0) & (total <= 1 + SUM_TOLERANCE)
+        scaled = distributions * (SCALE / np.maximum(total, 1.0))[:, None]
+    scaled[~sound] = 0.0
+    units = scaled.astype(np.int64)
+    excess = units.sum(axis=1) - SCALE
+    for row in np.flatnonzero(excess > 0):
+        units[row, units[row].argmax()] -= excess[row]
     return units, sound
 
 
@@ -232,7 +234,9 @@ def shorten(
         kept[:] = False
         kept[np.argpartition(totals, -tracked)[-tracked:]] = True
         kept[np.argpartition(sums, -2)[-2:]] = True
-    others = full.mass[:, ~kept]
+    others = full.mass.copy()
+    others[:, kept] = 0
+    totals[kept] = 0
     return StepTable(
         prefix=full.prefix,
         emitted=emitted,
@@ -240,5 +244,5 @@ def shorten(
         tokens=np.flatnonzero(kept),
         mass=full.mass[:, kept],
         rest=others.max(axis=1, initial=0),
-        rest_total=int(totals[~kept].max(initial=0)),
+        rest_total=int(totals.max(initial=0)),
     )
