@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -149,9 +150,20 @@ def load_tokens(name: str, **options: Any) -> Any:
         from robust_components.models.llama_cpp import LlamaCppTokenModel
 
         return LlamaCppTokenModel(name, **options)
+    from transformers import AutoTokenizer
+
     from robust_components.models.transformers_tokens import TransformersTokenModel
 
-    return TransformersTokenModel.from_pretrained(name, **options)
+    network = _transformers(name).model
+    return TransformersTokenModel(network, AutoTokenizer.from_pretrained(name), **options)
+
+
+@functools.cache
+def _transformers(name: str) -> Any:
+    """The weights, loaded once for all prompts."""
+    from robust_components.models.transformers_tokens import TransformersTokenModel
+
+    return TransformersTokenModel.from_pretrained(name)
 
 
 def load_subject(name: str, *, max_tokens: int = 64) -> Subject:

@@ -7,7 +7,9 @@ One Llama-shaped model with random weights, k passages of about 100 tokens, four
 about 400 tokens in every prompt, answers of 20 tokens (eta = 0; no passage abstains). The ways are
 those of :mod:`benchmarks.rag_flows`; they take turns, and figures are medians. Ours begins every
 time with nothing in its cache, the beginning of the prompt included; ``warm`` is with that kept
-from the question before. Both ways of secure decoding must emit the same tokens.
+from the question before. All ways of secure decoding must emit the same tokens. ``same_tokens`` is
+the share of turns in which they do; it may be below 1 in half precision only, where padding alone
+can tip the balance between two tokens.
 
 Ratios are ours over theirs, at k = 10 with the certificate:
 
@@ -78,9 +80,10 @@ def measure(tokens: Any, sizes: list[int], repeats: int) -> dict[int, dict[str, 
     figures: dict[int, dict[str, Any]] = {}
     for size in sizes:
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
+        same: list[bool] = []
         for turn in tqdm(range(-1, repeats), desc=f"rag, k = {size}"):
             made = {name: run_one(name, tokens, size, seed=max(turn, 0)) for name in WAYS}
-            check(made)
+            same.append(check(made, exact=tokens.model.dtype == torch.float32))
             for name, run in made.items() if turn >= 0 else ():
                 runs[name].append(run)
         figures[size] = {
@@ -91,20 +94,23 @@ def measure(tokens: Any, sizes: list[int], repeats: int) -> dict[int, dict[str, 
             for name, listed in runs.items()
         }
         radii = [run["answer"].certified for run in runs["ours_certified"]]
-        figures[size]["certified_budgets"] = radii
+        figures[size] |= {"certified_budgets": radii, "same_tokens": sum(same) / len(same)}
     return figures
 
 
-def check(made: dict[str, dict[str, Any]]) -> None:
+def check(made: dict[str, dict[str, Any]], *, exact: bool = True) -> bool:
+    """Whether all ways of secure decoding agree; an error if ``exact`` and they do not."""
     emitted = {name: made[name]["answer"].tokens for name in SECURE}
-    if len(set(emitted.values())) != 1:
+    same = len(set(emitted.values())) == 1
+    if exact and not same:
         raise RuntimeError(f"the ways must emit the same tokens, got {emitted}")
     short = {name: len(run["answer"].tokens) for name, run in made.items()}
     if set(short.values()) != {STEPS}:
         raise RuntimeError(f"every answer must have {STEPS} tokens, got {short}")
     certified = [made[name]["answer"].certified for name in SECURE if "certified" in name]
-    if certified[0] > min(certified[1:]):
+    if same and certified[0] > min(certified[1:]):
         raise RuntimeError(f"ours must certify what the published flow does, got {certified}")
+    return same
 
 
 def peaks(arguments: argparse.Namespace, size: int) -> dict[str, float]:

@@ -98,3 +98,18 @@ def test_the_table_names_every_system(requests):
     lines = biogen.table(figures).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["plain", "keyword"]
     assert lines[2].count("–") == 3
+
+
+def test_a_folder_of_transformers_can_be_evaluated(requests, tmp_path):
+    """A random model says nothing sensible; what is tested is that every figure comes out."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from benchmarks.random_llama import build, tokenizer
+
+    network = build("tiny")
+    network.save_pretrained(tmp_path / "model")
+    tokenizer(network.config.vocab_size).save_pretrained(tmp_path / "model")
+    model = biogen.load_model(str(tmp_path / "model"), max_tokens=3)
+    figures = biogen.evaluate(requests, model, max_tokens=3)
+    assert set(figures) == {"plain", "keyword", "decoding_c", "decoding_r"}
+    assert all(0.0 <= value <= 1.0 for row in figures.values() for value in row.values())

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("tqdm")
 
 from benchmarks import realtimeqa
-from benchmarks.models import GreedyReader, MemoTokens, subject
+from benchmarks.models import GreedyReader, MemoTokens, load_subject, subject
 from robust_components.models.testing import TableTokenModel
 
 CITIES = ("paris", "oslo", "rome")
@@ -103,3 +103,19 @@ def test_greedy_answers_come_from_one_passage_each():
     readings = GreedyReader(CityTokens()).read("q", ["oslo it is", "nothing", "rome or oslo"])
     assert [reading.answer for reading in readings] == ["oslo", None, "rome"]
     assert all(reading.failure is None for reading in readings)
+
+
+def test_a_folder_of_transformers_can_be_evaluated(data, tmp_path):
+    """A random model says nothing sensible; what is tested is that every figure comes out."""
+    pytest.importorskip("torch")
+    pytest.importorskip("spacy")
+    from benchmarks.random_llama import build, tokenizer
+
+    model = build("tiny")
+    model.save_pretrained(tmp_path / "model")
+    tokenizer(model.config.vocab_size).save_pretrained(tmp_path / "model")
+    subject = load_subject(str(tmp_path / "model"), max_tokens=3)
+    figures = realtimeqa.evaluate(realtimeqa.read_questions(data)[:1], subject, budgets=(1,))
+    assert all(0.0 <= value <= 1.0 for row in figures.values() for value in row.values())
+    assert "cacc_modification_1" in figures["decoding"]
+    assert len(subject.tokens.fingerprint) == 16

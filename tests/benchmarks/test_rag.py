@@ -90,6 +90,8 @@ def test_ways_that_disagree_are_an_error(tokens, monkeypatch):
     made["ours"]["answer"].tokens = (1, 2, 3)
     with pytest.raises(RuntimeError, match="the same tokens"):
         rag.check(made)
+    made["ours"]["answer"].tokens = (*made["vanilla"]["answer"].tokens[:-1], -1)
+    assert rag.check(made, exact=False) is False
 
 
 def test_peak_memory_is_that_of_the_block():
