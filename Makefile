@@ -16,13 +16,14 @@ export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test slow lint types format clean
+.PHONY: help demo test slow llama lint types format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    run examples/quickstart.py"
 	@echo "make test    run the tests (not the slow ones)"
 	@echo "make slow    run the long soundness searches and the wheel build"
+	@echo "make llama   build llama-cpp-python, whose tests are skipped without it (some minutes)"
 	@echo "make lint    ruff"
 	@echo "make types   mypy"
 	@echo "make format  let ruff sort imports and lay out the code"
@@ -37,6 +38,8 @@ test: $(VENV)/.installed-test
 # pytest exits with 5 when it finds no slow test: that is no failure.
 slow: $(VENV)/.installed-test
 	$(PYTHON) -m pytest -m slow $(ARGS) || [ $$? -eq 5 ]
+
+llama: $(VENV)/.installed-llama
 
 lint: $(VENV)/.installed-test
 	$(PYTHON) -m ruff check .
@@ -54,6 +57,12 @@ clean:
 
 $(VENV)/.installed-test: $(VENV)/.installed-demo pyproject.toml
 	$(PYTHON) -m pip install -qq --editable ".[demo,dev]"
+	@touch $@
+
+$(VENV)/.installed-llama: $(VENV)/.installed-test
+	@echo "Building llama-cpp-python: some minutes, once."
+	$(PYTHON) -m pip install -qq --editable ".[llama-cpp]"
+	$(PYTHON) -c "import llama_cpp"
 	@touch $@
 
 $(VENV)/.installed-demo: $(VENV)/.created pyproject.toml
