@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -19,18 +19,23 @@ class Prompt:
     """A prompt that was read.
 
     Attributes:
-        pairs: its keys and values, one row.
-        length: tokens read (by the decoder).
-        shared: how many of them every prompt begins with.
+        pairs: its keys and values behind the beginning, one row.
+        length: tokens read (by the decoder), those of the beginning included.
+        begin: keys and values of a beginning that it shares with other prompts.
         cross: keys and values of the encoder's states, for encoder-decoder models.
         encoded: the encoder's states, (1, length, width), for encoder-decoder models.
     """
 
     pairs: Pairs
     length: int
-    shared: int = 0
+    begin: Pairs = field(default_factory=list)
     cross: Pairs | None = None
     encoded: Tensor | None = None
+
+    @property
+    def shared(self) -> int:
+        """Tokens of the shared beginning."""
+        return int(self.begin[0][0].shape[-2]) if self.begin else 0
 
     @property
     def cross_length(self) -> int:
@@ -78,10 +83,19 @@ class FixedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self.keys[..., start:stop, :].clone(), self.values[..., start:stop, :].clone()
 
 
-def pairs_of(cache: Any, start: int = 0, stop: int | None = None) -> Pairs:
-    """Views of the columns ``start:stop`` of every layer."""
+def pairs_of(cache: Any) -> Pairs:
+    """All keys and values, as they are."""
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def cut(cache: Any, row: int, start: int, stop: int) -> Pairs:
+    """Copies of the columns ``start:stop`` of one row."""
     return [
-        (layer.keys[..., start:stop, :], layer.values[..., start:stop, :]) for layer in cache.layers
+        (
+            layer.keys[row : row + 1, :, start:stop].clone(),
+            layer.values[row : row + 1, :, start:stop].clone(),
+        )
+        for layer in cache.layers
     ]
 
 
@@ -115,9 +129,9 @@ def empty_layers(
     ]
 
 
-def put(layers: Sequence[FixedLayer], row: int, start: int, pairs: Pairs) -> None:
-    """Copy a prompt's keys and values into ``row``, from column ``start`` on."""
+def put(layers: Sequence[FixedLayer], row: int, end: int, pairs: Pairs) -> None:
+    """Copy keys and values of one row into ``row``, up to column ``end``."""
     for layer, (keys, values) in zip(layers, pairs, strict=True):
-        stop = start + keys.shape[-2]
-        layer.keys[row, :, start:stop] = keys[0]
-        layer.values[row, :, start:stop] = values[0]
+        start = end - keys.shape[-2]
+        layer.keys[row, :, start:end] = keys[0]
+        layer.values[row, :, start:end] = values[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -10,7 +11,13 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, EncoderDecoderCache
 
-from robust_components.models.transformers_cache import Pairs, Prompt, cache_from, pairs_of
+from robust_components.models.transformers_cache import (
+    Pairs,
+    Prompt,
+    cache_from,
+    cut,
+    pairs_of,
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,21 @@ class Beside:
     pairs: Pairs
     encoded: Tensor
     mask: Tensor
+
+
+@dataclass(frozen=True)
+class ReadShape:
+    """The shape of a call that reads several prompts.
+
+    Attributes:
+        slots: prompts of a call.
+        before: tokens of the shared beginning.
+        width: columns for what each prompt adds, and for what is forced; one at least is masked.
+    """
+
+    slots: int
+    before: int
+    width: int
 
 
 class Calls(Protocol):
@@ -104,8 +126,49 @@ class CausalCalls:
         cache = cache_from(shared)
         logits = self._feed(tokens, cache, before=before, keep=1 + len(forced))
         length = before + len(tokens) - len(forced)
-        prompt = Prompt(pairs_of(cache, 0, length), length, len(prefix))
-        return prompt, logits[0], len(tokens)
+        return Prompt(cut(cache, 0, before, length), length, shared), logits[0], len(tokens)
+
+    @torch.inference_mode()
+    def read_together(
+        self,
+        shared: Pairs,
+        rests: Sequence[tuple[int, ...]],
+        forced: tuple[int, ...],
+        shape: ReadShape,
+    ) -> list[tuple[Prompt, Tensor]]:
+        """:meth:`read` for some prompts in one call, each at the right end of a slot."""
+        before, end = shape.before, shape.before + shape.width
+        tokens = torch.zeros((shape.slots, shape.width), dtype=torch.long)
+        positions = torch.zeros_like(tokens)
+        mask = torch.zeros((shape.slots, end), dtype=torch.long)
+        mask[:, :before] = 1
+        mask[:, -1] = 1  # an empty slot looks at something
+        starts = []
+        for slot, rest in enumerate(rests):
+            row = torch.tensor((*rest, *forced))
+            tokens[slot, -len(row) :] = row
+            positions[slot, -len(row) :] = torch.arange(before, before + len(row))
+            mask[slot, -len(row) :] = 1
+            starts.append(end - len(row))
+        cache = cache_from(
+            [
+                (k.expand(shape.slots, -1, -1, -1), v.expand(shape.slots, -1, -1, -1))
+                for k, v in shared
+            ]
+        )
+        to = self.device
+        logits = self._call(
+            tokens.to(to), cache, mask.to(to), positions.to(to), keep=1 + len(forced)
+        )
+        return [
+            (
+                Prompt(
+                    cut(cache, slot, start, end - len(forced)), before + len(rests[slot]), shared
+                ),
+                logits[slot],
+            )
+            for slot, start in enumerate(starts)
+        ]
 
     @torch.inference_mode()
     def step(
@@ -172,7 +235,7 @@ class SeqToSeqCalls:
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         written = torch.tensor([(self._start, *forced)], device=self.device)
         logits = self._call(written, cache, encoded, torch.ones_like(tokens))
-        prompt = Prompt(pairs_of(cache.self_attention_cache, 0, 1), 1)
+        prompt = Prompt(cut(cache.self_attention_cache, 0, 0, 1), 1)
         prompt = replace(prompt, cross=pairs_of(cache.cross_attention_cache), encoded=encoded)
         return prompt, logits[0], tokens.shape[1] + written.shape[1]
 

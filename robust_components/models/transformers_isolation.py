@@ -14,10 +14,11 @@ are treated differently or mixed. Three things have to hold, else every row gets
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robust_components.models.transformers_cache import Prompt
-from robust_components.models.transformers_calls import Calls
+from robust_components.models.transformers_cache import Pairs, Prompt
+from robust_components.models.transformers_calls import Calls, CausalCalls, ReadShape
 from robust_components.models.transformers_rows import RowGroup, Shape
 
 SLOTS = 16
-"""Slots come in multiples of this: as many rows as fill a vector register or a tile."""
+"""Rows of a decoding call where nothing else is asked for; they fill registers and tiles."""
 
 STRIDE = 128
 """Elements that a vectorised loop takes at once, at most."""
@@ -42,6 +43,8 @@ ROWS_TRIED = ((16, 0), (11, 5), (7, 2), (3, 9))
 """Length of each row tried out, and where in the sample it begins."""
 
 Probabilities = Callable[[Tensor], NDArray[np.float64]]
+Numbers = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""A row's probabilities, and its keys and values."""
 
 
 def batchable(model: Any) -> bool:
@@ -90,7 +93,6 @@ class SlotCheck:
     Args:
         calls: the model.
         probabilities: logits (rows, vocabulary) to probabilities.
-        vocabulary: number of tokens.
         words: tokens the rows tried out are made of, at least one.
         longest: tokens a prompt may have, or ``None`` for no limit.
         widths: for :func:`aligned`.
@@ -106,7 +108,6 @@ class SlotCheck:
         calls: Calls,
         probabilities: Probabilities,
         *,
-        vocabulary: int,
         words: Sequence[int],
         longest: int | None,
         widths: Iterable[int],
@@ -115,78 +116,123 @@ class SlotCheck:
     ) -> None:
         self._calls = calls
         self._probabilities = probabilities
-        self._vocabulary = vocabulary
         self._words = tuple(words)
         self._longest = longest
         self._widths = tuple(widths)
         self._tolerance = 1e-3 if exact else 0.25
         self._name = name
-        self._known: dict[tuple[Shape, int, int], bool] = {}
+        self._known: dict[Hashable, bool] = {}
         self._lock = threading.Lock()
         self.fed = 0
 
-    def holds(self, shape: Shape, room: int) -> bool:
-        """Whether calls of this shape treat every slot alike and agree with calls of one row.
+    def decodes(self, shape: Shape, room: int) -> bool:
+        """Whether decoding calls of this shape treat every slot alike and agree with lone rows."""
 
-        A shape is tried out once for each number of threads; a warning says where it fails.
-        """
-        key = (shape, room, torch.get_num_threads())
+        def answer(chosen: Sequence[int], alone: bool) -> list[Numbers]:
+            prompts = [self._prompts[at] for at in chosen]
+            size = Shape.of(prompts[0], 1) if alone else shape
+            group = RowGroup(self._calls, prompts, size, room=room, kept=1)
+            logits = group.logits((self._words[-1],))
+            self.fed += size.slots
+            shares = self._probabilities(logits)
+            return [
+                (shares[slot], _flat(pair[slot] for layer in group.newest for pair in layer))
+                for slot in range(len(chosen))
+            ]
+
+        return self._verdict(shape, (room,), shape.slots, shape.slots, answer)
+
+    def reads(self, shape: ReadShape, shared: Pairs, forced: tuple[int, ...]) -> bool:
+        """The same for calls that read several prompts."""
+        calls = self._calls
+        if not isinstance(calls, CausalCalls):
+            return False
+
+        def answer(chosen: Sequence[int], alone: bool) -> list[Numbers]:
+            rows = [self._samples[at] for at in chosen]
+            if alone:
+                prefix = (0,) * shape.before  # already read
+                read = [calls.read(shared, prefix, row, forced)[:2] for row in rows]
+                self.fed += sum(len(row) + len(forced) for row in rows)
+            else:
+                read = calls.read_together(shared, rows, forced, shape)
+                self.fed += shape.slots * shape.width
+            return [
+                (
+                    self._probabilities(logits).ravel(),
+                    _flat(pair for layer in prompt.pairs for pair in layer),
+                )
+                for prompt, logits in read
+            ]
+
+        rows = shape.slots * shape.width
+        return self._verdict(shape, forced, shape.slots, rows, answer)
+
+    @functools.cached_property
+    def _samples(self) -> list[tuple[int, ...]]:
+        longest = max(ROWS_TRIED)[0] if self._longest is None else self._longest
+        return [
+            tuple(itertools.islice(itertools.cycle(self._words), at, at + min(length, longest)))
+            for length, at in ROWS_TRIED
+        ]
+
+    @functools.cached_property
+    def _prompts(self) -> list[Prompt]:
+        read = [self._calls.read([], (), sample, ()) for sample in self._samples]
+        self.fed += sum(fed for _, _, fed in read)
+        return [prompt for prompt, _, _ in read]
+
+    def _verdict(
+        self,
+        shape: Shape | ReadShape,
+        rest: tuple[int, ...],
+        slots: int,
+        rows: int,
+        answer: Callable[[Sequence[int], bool], list[Numbers]],
+    ) -> bool:
+        """A shape is tried out once for each number of threads; a warning says where it fails."""
+        key = (shape, rest, torch.get_num_threads())
         with self._lock:
             if key not in self._known:
-                problem = self._misaligned(shape) or self._tried(shape, room)
+                problem = self._misaligned(rows) or self._tried(slots, answer)
                 self._known[key] = problem is None
                 if problem is not None:
                     warnings.warn(
-                        f"{self._name}: answers are decoded one row a call, which is slower than "
-                        f"{shape.slots} at once, because {problem}",
+                        f"{self._name}: rows are fed one a call, which is slower than {slots} at "
+                        f"once, because {problem}",
                         RuntimeWarning,
                         stacklevel=2,
                     )
             return self._known[key]
 
-    def _misaligned(self, shape: Shape) -> str | None:
+    def _misaligned(self, rows: int) -> str | None:
         threads = torch.get_num_threads()
-        wrong = [width for width in self._widths if not aligned(width, shape.slots, threads)]
+        wrong = [width for width in self._widths if not aligned(width, rows, threads)]
         if self._calls.device.type != "cpu" or not wrong:
             return None
         return (
-            f"{shape.slots} rows of width {min(wrong)} leave an odd end when computed by {threads} "
+            f"{rows} times a width of {min(wrong)} leaves an odd end when computed by {threads} "
             "threads; torch.set_num_threads(1), 2 or 4 may help"
         )
 
-    def _tried(self, shape: Shape, room: int) -> str | None:
-        token, vocabulary = self._words[-1], self._vocabulary
+    def _tried(
+        self, slots: int, answer: Callable[[Sequence[int], bool], list[Numbers]]
+    ) -> str | None:
+        count = len(self._samples)
         try:
-            rows = [self._read(length, offset) for length, offset in ROWS_TRIED]
-            mixed = self._after(
-                [rows[slot % len(rows)] for slot in range(shape.slots)], shape, room, token
-            )
-            for at, row in enumerate(rows):
-                alone = self._after([row], Shape.of(row, 1), room, token)[0]
-                alike = self._after([row] * shape.slots, shape, room, token)
-                if any(not np.array_equal(alike[0], one) for one in (*alike, *mixed[at::4])):
-                    return "a row's numbers depend on its slot or on other rows"
-                apart = np.abs(alone - alike[0])[:vocabulary].max()
-                if not apart <= self._tolerance * alone[:vocabulary].max():
+            mixed = answer([slot % count for slot in range(slots)], False)
+            for at in range(count):
+                ((alone, _),) = answer([at], True)
+                alike = answer([at] * slots, False)
+                for one in (*alike, *mixed[at::count]):
+                    if not all(map(np.array_equal, one, alike[0])):
+                        return "a row's numbers depend on its slot or on other rows"
+                if not np.abs(alone - alike[0][0]).max() <= self._tolerance * alone.max():
                     return "a row's numbers are not those it has in a call of its own"
         except Exception as error:  # the model does not take masked rows
             return f"such a call raises {type(error).__name__}: {error}"[:300]
         return None
 
-    def _read(self, length: int, offset: int) -> Prompt:
-        length = length if self._longest is None else min(length, self._longest)
-        words = itertools.cycle(self._words)
-        tokens = tuple(itertools.islice(words, offset, offset + length))
-        prompt, _, fed = self._calls.read([], (), tokens, ())
-        self.fed += fed
-        return prompt
 
-    def _after(
-        self, prompts: Sequence[Prompt], shape: Shape, room: int, token: int
-    ) -> NDArray[np.float64]:
-        """For each slot the distribution after ``token``, then the token's keys and values."""
-        group = RowGroup(self._calls, prompts, shape, room=room, kept=1)
-        self.fed += shape.slots
-        shares = self._probabilities(group.logits((token,)))
-        inner = [part.flatten(1).double().cpu().numpy() for pair in group.newest for part in pair]
-        return np.concatenate([shares, *inner], axis=1)
+def _flat(parts: Iterable[Tensor]) -> NDArray[np.float64]:
+    return np.concatenate([part.flatten().double().cpu().numpy() for part in parts])

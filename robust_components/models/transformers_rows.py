@@ -25,7 +25,7 @@ from robust_components.models.transformers_cache import (
 )
 from robust_components.models.transformers_calls import Beside, Calls
 
-COLUMNS = 256
+COLUMNS = 192
 """Columns for what a prompt adds to the shared beginning: this many, or twice, four times, ..."""
 
 
@@ -89,7 +89,9 @@ class RowGroup:
         self._mask = torch.zeros((shape.slots, columns), dtype=torch.long, device=device)
         self._lengths = torch.zeros((shape.slots, 1), dtype=torch.long, device=device)
         for slot, prompt in enumerate(prompts):
-            put(self._layers, slot, width - prompt.length, prompt.pairs)
+            if prompt.begin:
+                put(self._layers, slot, width - prompt.length + prompt.shared, prompt.begin)
+            put(self._layers, slot, width, prompt.pairs)
             self._mask[slot, width - prompt.length : width] = 1
             self._lengths[slot] = prompt.length
         self._beside = _beside(prompts, shape)
@@ -171,7 +173,7 @@ def _beside(prompts: Sequence[Prompt], shape: Shape) -> Beside | None:
     mask[:, 0] = 1  # an empty slot looks at something
     for slot, prompt in enumerate(prompts):
         assert prompt.encoded is not None and prompt.cross is not None
-        put(layers, slot, 0, prompt.cross)
+        put(layers, slot, prompt.cross_length, prompt.cross)
         encoded[slot, : prompt.cross_length] = prompt.encoded[0]
         mask[slot, : prompt.cross_length] = 1
     return Beside([(layer.keys, layer.values) for layer in layers], encoded, mask)

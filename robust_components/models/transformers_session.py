@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from robust_components.models.token_prompt import QuestionPrompt
-from robust_components.models.transformers_cache import Pairs, Prompt
+from robust_components.models.transformers_cache import Prompt
+from robust_components.models.transformers_reading import Read, Tokens
 from robust_components.models.transformers_rows import RowGroup, Shape
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ NOT_FINITE = "the model's logits are not finite"
 class TransformersTokenSession:
     """A :class:`~robust_components.models.protocols.TokenSession`; made by ``open``.
 
-    Every prompt is read once, in a call of its own. ``abstention`` is Pr["I don't know" | prompt],
+    Every prompt is read once. ``abstention`` is Pr["I don't know" | prompt],
     the product of the probabilities of its tokens one after the other; 0 for a row that failed.
     A row fails, and alone, when its call raises or a logit is not finite.
 
@@ -46,26 +47,39 @@ class TransformersTokenSession:
         self._first: dict[int, NDArray[np.float64]] = {}
         self._unplaced: dict[int, Prompt] = {}
         self._groups: list[tuple[RowGroup, Mapping[int, int]]] = []
-        for row, passage in enumerate(passages):
-            self._read(row, passage, question, shared)
+        tokens = self._tokens(passages, question)
+        padding = 0.0
+        for row, read in model.reader.read(question, shared, tokens).items():
+            if isinstance(read, Exception):
+                self._fail(row, read)
+            else:
+                padding += read.padding
+                self._keep(row, read, question)
+        self.padding_rows = round(padding)
 
-    def _read(self, row: int, passage: str, question: QuestionPrompt, shared: Pairs) -> None:
-        model = self._model
-        try:
-            tokens, self.truncated[row] = model.prompts.passage(passage, question.room)
-            prompt, logits, fed = model.read(question, shared, tokens)
-        except Exception as error:  # counts as hostile, and the other rows go on
-            self.failures[row] = f"{type(error).__name__}: {error}"[:200]
-            return
-        self.token_rows += fed
-        if not bool(torch.isfinite(logits).all()):
+    def _tokens(self, passages: Sequence[str], question: QuestionPrompt) -> dict[int, Tokens]:
+        prompts, found = self._model.prompts, {}
+        for row, passage in enumerate(passages):
+            try:
+                found[row], self.truncated[row] = prompts.passage(passage, question.room)
+            except Exception as error:
+                self._fail(row, error)
+        return found
+
+    def _fail(self, row: int, error: Exception) -> None:
+        """Counts as hostile, and the other rows go on."""
+        self.failures[row] = f"{type(error).__name__}: {error}"[:200]
+
+    def _keep(self, row: int, read: Read, question: QuestionPrompt) -> None:
+        self.token_rows += read.fed
+        shares = self._model.probabilities(read.logits)
+        if not np.isfinite(shares).all():
             self.failures[row] = NOT_FINITE
             return
-        shares = model.probabilities(logits)
         forced = shares[np.arange(len(shares)), list(question.abstention)]
         self.abstention[row] = float(np.prod(forced))
         self._first[row] = shares[0]
-        self._unplaced[row] = prompt
+        self._unplaced[row] = read.prompt
 
     def next_probabilities(
         self, prefix: tuple[int, ...], rows: Sequence[int]
@@ -117,12 +131,11 @@ class TransformersTokenSession:
         logits = group.logits(prefix)
         self.token_rows += (group.fed - before) * len(wanted)
         self.padding_rows += (group.fed - before) * (group.slots - len(wanted))
-        finite = torch.isfinite(logits).all(dim=-1).tolist()
-        shares = self._model.probabilities(logits)
-        for row in wanted:
-            if not finite[slots[row]]:
+        found = {row: self._model.probabilities(logits[slots[row]]) for row in wanted}
+        for row, shares in found.items():
+            if not np.isfinite(shares).all():
                 self.failures[row] = self.failures[row] or NOT_FINITE
-        return {row: shares[slots[row]] for row in wanted}
+        return found
 
     def no_retrieval_token(self, prefix: tuple[int, ...]) -> int:
         """Greedy next token of the same model, asked the same without a passage.
@@ -135,17 +148,19 @@ class TransformersTokenSession:
             model = self._model
             question = model.prompts.question(self._query, with_passage=False)
             shared, fed = model.shared(question.prefix)
-            prompt, first, more = model.read(question, shared, ())
-            self.token_rows += fed + more
-            self._no_passage = model.group([prompt], Shape.of(prompt, 1)), first[0]
+            read = model.reader.read_one(question, shared, ())
+            self.token_rows += fed + read.fed
+            group = model.group([read.prompt], Shape.of(read.prompt, 1))
+            self._no_passage = group, read.logits[0]
         group, logits = self._no_passage
         if prefix:
             before = group.fed
             logits = group.logits(prefix)[0]
             self.token_rows += group.fed - before
-        if not bool(torch.isfinite(logits).all()):
+        shares = self._model.probabilities(logits)
+        if not np.isfinite(shares).all():
             raise RuntimeError(f"without a passage {NOT_FINITE}; use another precision or model")
-        return int(self._model.probabilities(logits).argmax())
+        return int(shares.argmax())
 
     def token_text(self, token: int) -> str:
         return self._model.vocabulary.name(token)

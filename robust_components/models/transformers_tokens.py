@@ -1,10 +1,11 @@
 """Causal and encoder-decoder Hugging Face models as token models for secure decoding.
 
-Isolation: one passage never changes another's numbers, not by a bit. Each prompt is read in a call
-of its own, behind the kept beginning that all prompts share. Answers are then decoded in calls of a
-fixed shape that follows from a row's own length, with masked slots where rows are missing, or row
-by row where :mod:`robust_components.models.transformers_isolation` finds that rows could change
-each other. The bits are those of one machine with one number of threads.
+Isolation: one passage never changes another's numbers, not by a bit. Each prompt is read once,
+behind the kept beginning that all prompts share: in a call of its own, or with others in a call of
+a shape that follows from its own length. Answers are decoded in calls of such a shape, with masked
+slots where rows are missing, or row by row where
+:mod:`robust_components.models.transformers_isolation` finds that rows could change each other. The
+bits are those of one machine with one number of threads.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from robust_components.checks import positive_integer
-from robust_components.models.token_prompt import PromptTemplate, QuestionPrompt, TokenPrompts
+from robust_components.models.token_prompt import PromptTemplate, TokenPrompts
 from robust_components.models.transformers_cache import Pairs, Prompt
 from robust_components.models.transformers_calls import calls_for
 from robust_components.models.transformers_isolation import SLOTS, SlotCheck, batchable, widths_of
+from robust_components.models.transformers_reading import PromptReader
 from robust_components.models.transformers_rows import RowGroup, Shape
 from robust_components.models.transformers_session import TransformersTokenSession
 from robust_components.models.transformers_vocabulary import TransformersVocabulary
@@ -46,9 +48,12 @@ class TransformersTokenModel:
         template: the words of the prompt, as a :class:`PromptTemplate` or its fields.
         max_passage_tokens: longer passages are cut and flagged; at least 1.
         max_answer_tokens: longest prefix that can be asked for, at least 1.
-        rows_per_call: slots of a decoding call, 1 or a multiple of 16; a constant, since it must
-            not depend on the passages. 16 when ``None``, and 1 for models whose rows cannot share
-            a call.
+        rows_per_call: slots of a decoding call, at least 1; a constant, since it must not depend on
+            the passages. 16 when ``None``, and 1 for models whose rows cannot share a call.
+        prompts_per_call: the same for calls that read prompts, each padded to 64, 96, 128, 192, ...
+            tokens behind the shared beginning. When ``None``, 1 on a CPU, where a prompt of its own
+            length costs less than padding, and ``rows_per_call`` elsewhere. On a CPU 5 pays for
+            passages of one length.
         branch_tokens: tokens of answers whose keys and values are kept; evicted ones are computed
             again, with the same result.
         end_at_newline: whether a new line ends the answer; when ``None``, it does for causal
@@ -72,6 +77,7 @@ class TransformersTokenModel:
         max_passage_tokens: int = 512,
         max_answer_tokens: int = 64,
         rows_per_call: int | None = None,
+        prompts_per_call: int | None = None,
         branch_tokens: int = 512,
         end_at_newline: bool | None = None,
         chat_options: Mapping[str, Any] | None = None,
@@ -84,7 +90,12 @@ class TransformersTokenModel:
                 f"model must have attention only, got {type(model).__name__}, which keeps a "
                 "recurrent state that cannot be forked here; use another model"
             )
-        self.rows_per_call = _rows_per_call(model, rows_per_call)
+        together = SLOTS if batchable(model) else 1
+        self.rows_per_call = _slots(model, "rows_per_call", rows_per_call, together)
+        alone = model.device.type == "cpu"
+        self.prompts_per_call = _slots(
+            model, "prompts_per_call", prompts_per_call, 1 if alone else self.rows_per_call
+        )
         self.branch_tokens = positive_integer("branch_tokens", branch_tokens)
         self.model = model.eval()
         self.is_encoder_decoder = bool(config.is_encoder_decoder)
@@ -113,13 +124,13 @@ class TransformersTokenModel:
         self._check = SlotCheck(
             self._calls,
             self.probabilities,
-            vocabulary=self.vocabulary_size,
             words=self.prompts.sample,
             longest=self.prompts.longest,
             widths=widths_of(model),
             exact=model.dtype in (torch.float32, torch.float64),
             name=self.name,
         )
+        self.reader = PromptReader(self._calls, self._check, self.prompts_per_call)
         self._beginnings: OrderedDict[tuple[int, ...], Pairs] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -200,22 +211,10 @@ class TransformersTokenModel:
                 self._beginnings.popitem(last=False)
             return self._beginnings[tokens], fed
 
-    def read(
-        self, prompt: QuestionPrompt, shared: Pairs, passage: tuple[int, ...]
-    ) -> tuple[Prompt, torch.Tensor, int]:
-        """Read one prompt and force "I don't know" after it.
-
-        Returns:
-            The prompt; float32 logits (abstention tokens, vocabulary), the first of which is that
-            of the answer; and the number of tokens fed.
-        """
-        rest = (*passage, *prompt.suffix)
-        return self._calls.read(shared, prompt.prefix, rest, prompt.abstention[:-1])
-
     def shape_of(self, prompt: Prompt) -> Shape:
         """The shape of the decoding calls of a prompt, which follows from its own length."""
         shape = Shape.of(prompt, self.rows_per_call)
-        if shape.slots > 1 and not self._check.holds(shape, self.prompts.max_answer_tokens):
+        if shape.slots > 1 and not self._check.decodes(shape, self.prompts.max_answer_tokens):
             return Shape.of(prompt, 1)
         return shape
 
@@ -236,20 +235,14 @@ class TransformersTokenModel:
         return result
 
 
-def _rows_per_call(model: Any, wanted: int | None) -> int:
-    limit = SLOTS if batchable(model) else 1
-    rows = limit if wanted is None else positive_integer("rows_per_call", wanted)
-    if rows > 1 and rows % SLOTS:
+def _slots(model: Any, name: str, wanted: int | None, default: int) -> int:
+    slots = default if wanted is None else positive_integer(name, wanted)
+    if slots > 1 and not batchable(model):
         raise ValueError(
-            f"rows_per_call must be 1 or a multiple of {SLOTS}, got {rows}: rows at the end of an "
-            f"odd number are computed differently; pass {-(-rows // SLOTS) * SLOTS}"
+            f"{name} must be 1 for {type(model).__name__}, got {slots}: its rows could change each "
+            "other in one call; leave it out"
         )
-    if rows > 1 and limit == 1:
-        raise ValueError(
-            f"rows_per_call must be 1 for {type(model).__name__}, got {rows}: its rows could "
-            "change each other in one call; leave it out"
-        )
-    return rows
+    return slots
 
 
 def _device(name: str) -> torch.device:

@@ -46,9 +46,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def token_model(tiny_models: Any, kind: str, dtype: str = "float32", **options: Any) -> Any:
+def token_model(
+    tiny_models: Any, kind: str, dtype: str = "float32", window: int = 16, **options: Any
+) -> Any:
     tokenizer = tiny_models.tokenizer(chat=kind == "Llama", end=kind in ("T5", "Bart"))
-    network = tiny_models.network(kind, tokenizer).to(getattr(torch, dtype))
+    shape = {"sliding_window": window} if kind == "Mistral" else {}
+    network = tiny_models.network(kind, tokenizer, **shape).to(getattr(torch, dtype))
     return TransformersTokenModel(network, tokenizer, end_at_newline=False, **options)
 
 
@@ -100,9 +103,31 @@ def test_a_passage_changes_no_bit_of_another_row(tiny_models: Any, kind: str, ro
         attack(model, ["ten times longer"])
 
 
-@pytest.mark.parametrize("rows", [16, 1])
-def test_no_kind_of_passage_does(tiny_models: Any, rows: int) -> None:
-    attack(token_model(tiny_models, "Llama", rows_per_call=rows), [*HOSTILE], (0, 3))
+@pytest.mark.parametrize(("rows", "prompts"), [(16, 1), (1, 1), (16, 5)])
+def test_no_kind_of_passage_does(tiny_models: Any, rows: int, prompts: int) -> None:
+    options = {"rows_per_call": rows, "prompts_per_call": prompts}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attack(token_model(tiny_models, "Llama", **options), [*HOSTILE], (0, 3))
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "Bloom"])
+def test_nor_where_prompts_are_read_together(tiny_models: Any, kind: str) -> None:
+    model = token_model(tiny_models, kind, prompts_per_call=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attack(model, ["ten times longer"])
+
+
+def test_a_short_window_is_not_padded_in_the_middle(tiny_models: Any) -> None:
+    """Between the shared beginning and what a prompt adds, which the window would look at."""
+    model = token_model(tiny_models, "Mistral", prompts_per_call=4)
+    with pytest.warns(RuntimeWarning, match="not those it has in a call of its own"):
+        attack(model, ["ten times longer"])
+    wide = token_model(tiny_models, "Mistral", prompts_per_call=4, window=512)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attack(wide, ["empty"])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
@@ -164,7 +189,7 @@ def test_a_row_that_breaks_first_does_not_decide_how_others_are_called(tiny_mode
     session = broken.open(QUERY, PASSAGES)
     spoil(session, 0, float("inf"))
     session.next_probabilities((300,), range(5))
-    assert [group.slots for group, _ in session._groups] == [16]
+    assert [group.slots for group, _ in session._groups] == [16, 16]
     later = numbers(broken.open(QUERY, PASSAGES), range(5))
     assert same(later, numbers(clean.open(QUERY, PASSAGES), range(5)))
 
@@ -258,8 +283,8 @@ def test_shapes_follow_from_a_rows_own_length(tiny_models: Any) -> None:
     session = model.open(QUERY, [*PASSAGES, HOSTILE["ten times longer"]])
     shapes = {row: model.shape_of(prompt) for row, prompt in session._unplaced.items()}
     shared = len(model.prompts.question(QUERY).prefix)
-    assert shapes[0] == shapes[4] == Shape(16, shared + 256)
-    assert shapes[5] == Shape(16, shared + 1024)
+    assert shapes[0] == shapes[4] == Shape(16, shared + 192)
+    assert shapes[5] == Shape(16, shared + 768)
     assert all(prompt.length < shapes[row].width for row, prompt in session._unplaced.items())
 
 

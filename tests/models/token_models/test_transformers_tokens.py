@@ -78,11 +78,13 @@ def greedy(session: Any, row: int = 0, longest: int = 12) -> tuple[int, ...]:
     return prefix
 
 
-@pytest.mark.parametrize("rows", [16, 32, 1])
+@pytest.mark.parametrize(("rows", "prompts"), [(16, 1), (1, 1), (32, 4)])
 @pytest.mark.parametrize("kind", [*CAUSAL, *ENCODERS])
-def test_numbers_are_those_of_a_plain_forward_pass(made: Made, kind: str, rows: int) -> None:
+def test_numbers_are_those_of_a_plain_forward_pass(
+    made: Made, kind: str, rows: int, prompts: int
+) -> None:
     """With shared beginnings, kept keys and values, masked slots and forks, and without."""
-    model = made(kind, rows_per_call=rows)
+    model = made(kind, rows_per_call=rows, prompts_per_call=prompts if kind != "Mistral" else 1)
     session = model.open(QUERY, PASSAGES)
     assert session.failures == [None] * 4
     for prefix in FORKS:
@@ -184,6 +186,26 @@ def test_each_prompt_is_fed_once(tiny_models: Any) -> None:
     assert model.check_rows == checked > 0
     model.forget()
     assert model.open(QUERY, PASSAGES).token_rows == prefix + prompts
+
+
+def test_prompts_of_one_width_are_read_in_one_call(tiny_models: Any) -> None:
+    tokenizer = tiny_models.tokenizer()
+    model = TransformersTokenModel(
+        tiny_models.network("Llama", tokenizer), tokenizer, prompts_per_call=4
+    )
+    question = model.prompts.question(QUERY)
+    beginning, forced = len(question.prefix), len(question.abstention) - 1
+    model.open(QUERY, PASSAGES)  # shapes are tried out
+    calls: list[tuple[int, ...]] = []
+    model.model.register_forward_pre_hook(
+        lambda module, args, named: calls.append(tuple(named["input_ids"].shape)), with_kwargs=True
+    )
+    session = model.open(QUERY, PASSAGES)
+    lengths = [len(prompt_of(model, QUERY, p)) - beginning + forced for p in PASSAGES]
+    widths = {next(w for w in (64, 96, 128, 192) if w > length) for length in lengths}
+    assert sorted(calls) == sorted((4, width) for width in widths)
+    assert session.token_rows == sum(lengths)
+    assert session.padding_rows == 4 * sum(widths) - sum(lengths)
 
 
 def test_evicted_branches_give_the_same_numbers(tiny_models: Any) -> None:
