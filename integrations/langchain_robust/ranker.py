@@ -99,7 +99,7 @@ class SmoothedRanker(BaseDocumentCompressor):
     query_prefix: str = ""
     document_prefix: str = ""
     device: str = "cpu"
-    tokens_a_batch: int = 4096
+    tokens_a_batch: int = 2048
     model_kwargs: dict[str, Any] | None = None
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())

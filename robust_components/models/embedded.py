@@ -68,7 +68,7 @@ def load_ranker(
     *,
     device: str = "cpu",
     output: str = "probability",
-    tokens_a_batch: int = 4096,
+    tokens_a_batch: int = 2048,
 ) -> TransformersPairScorer:
     """The embedded ranker, one for the whole process, or the adapter in ``folder``.
 

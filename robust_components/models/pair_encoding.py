@@ -51,6 +51,7 @@ class PairEncoder:
             documents to what is left.
         words: words before the query, between, and after the document, as in monoT5's prompt;
             ``None`` separates the two as the tokenizer does.
+        pad_id: the model's padding token; the tokenizer's when ``None``.
 
     Raises:
         TypeError: the tokenizer is not a fast one.
@@ -58,14 +59,20 @@ class PairEncoder:
     """
 
     def __init__(
-        self, tokenizer: Any, max_length: int, words: tuple[str, str, str] | None = None
+        self,
+        tokenizer: Any,
+        max_length: int,
+        words: tuple[str, str, str] | None = None,
+        *,
+        pad_id: int | None = None,
     ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise TypeError(
                 f"tokenizer must be a fast Hugging Face tokenizer, got {type(tokenizer).__name__}; "
                 "load it with AutoTokenizer, or wrap the model in an object with a score method"
             )
-        if tokenizer.pad_token_id is None:
+        pad_id = tokenizer.pad_token_id if pad_id is None else pad_id
+        if pad_id is None:
             raise ValueError(
                 "the tokenizer has no padding token; set tokenizer.pad_token, for example to "
                 "tokenizer.eos_token, and the model's config.pad_token_id to the same id"
@@ -73,7 +80,7 @@ class PairEncoder:
         if max_length < SHORTEST:
             raise ValueError(f"max_length must be at least {SHORTEST} tokens, got {max_length}")
         self.max_length = max_length
-        self.pad_id = int(tokenizer.pad_token_id)
+        self.pad_id = int(pad_id)
         self._typed = "token_type_ids" in tokenizer.model_input_names
         self._mask_id = tokenizer.mask_token_id
         self._unknown_id = tokenizer.unk_token_id

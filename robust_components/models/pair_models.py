@@ -17,7 +17,7 @@ def load_pair_scorer(
     *,
     logits: bool = False,
     device: str = "cpu",
-    tokens_a_batch: int = 4096,
+    tokens_a_batch: int = 2048,
     token: str | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     tokenizer_kwargs: Mapping[str, Any] | None = None,

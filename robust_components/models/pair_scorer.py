@@ -26,7 +26,8 @@ class TransformersPairScorer:
     widened to float32, because half-precision scores would move with the batch by a hundredth.
 
     Args:
-        network: a Hugging Face model; moved to ``device``, to float32 and to evaluation mode.
+        network: a Hugging Face model; moved to ``device``, to float32 and to evaluation mode, and
+            given the tokenizer's padding token if it has none.
         tokenizer: its fast tokenizer; see :class:`PairEncoder` for special tokens in texts.
         output: ``"probability"`` in [0, 1] (sigmoid, softmax) or ``"logit"``.
         max_length: tokens of a pair, at least 16; longer documents are cut. By default 512, or
@@ -51,7 +52,7 @@ class TransformersPairScorer:
         *,
         output: str = "probability",
         max_length: int | None = None,
-        tokens_a_batch: int = 4096,
+        tokens_a_batch: int = 2048,
         answers: tuple[str, str] = ("false", "true"),
         name: str = "cross-encoder",
         fingerprint: str = "unknown",
@@ -71,7 +72,11 @@ class TransformersPairScorer:
                 "cross-encoder for ranking, or wrap the model in an object with a score method"
             )
         self.max_length = _checked_length(max_length, network, tokenizer)
-        self.encoder = PairEncoder(tokenizer, self.max_length, MONO_T5 if self.writes else None)
+        pad_id = getattr(config, "pad_token_id", None)
+        words = MONO_T5 if self.writes else None
+        self.encoder = PairEncoder(tokenizer, self.max_length, words, pad_id=pad_id)
+        if pad_id is None:  # decoders look for the last token that is none
+            config.pad_token_id = self.encoder.pad_id
         self.network = network.to(device).float().eval()
         self.tokenizer = tokenizer
         self.output = output

@@ -138,6 +138,28 @@ def test_an_encoder_decoder_with_labels_is_read_by_its_labels(t5_tokenizer):
     assert len(scorer.score(QUERY, TEXTS)) == len(TEXTS)
 
 
+@pytest.mark.parametrize("pad", [0, None])
+def test_a_decoder_that_scores_the_last_token(t5_tokenizer, pad):
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    config = LlamaConfig(
+        vocab_size=len(t5_tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        num_labels=1,
+        pad_token_id=pad,
+        initializer_range=0.5,
+    )
+    scorer = TransformersPairScorer(LlamaForSequenceClassification(config), t5_tokenizer)
+    together = scorer.score(QUERY, TEXTS)
+    alone = [scorer.score(QUERY, [text])[0] for text in TEXTS]
+    assert together == pytest.approx(alone, abs=5e-6)
+    assert len(set(together)) == len(TEXTS)
+
+
 def test_bad_settings_are_refused(make_bert, make_t5, bert_tokenizer, t5_tokenizer):
     with pytest.raises(ValueError, match="1 or 2 labels, got 3"):
         TransformersPairScorer(make_bert(3), bert_tokenizer)

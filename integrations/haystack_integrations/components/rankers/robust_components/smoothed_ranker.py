@@ -87,7 +87,7 @@ class SmoothedRanker:
         embedding_separator: str = "\n",
         device: ComponentDevice | str | None = None,
         token: Secret | None = HF_TOKEN,
-        tokens_a_batch: int = 4096,
+        tokens_a_batch: int = 2048,
         model_kwargs: Mapping[str, Any] | None = None,
         tokenizer_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
