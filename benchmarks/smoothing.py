@@ -161,22 +161,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    count, repeats, lists = (20, 2, 10) if arguments.quick else (100, 3, 200)
+    count, repeats, lists = (20, 2, 10) if arguments.quick else (100, 2, 200)
     query, documents = made_documents(count, arguments.seed)
     embedded = load_ranker(arguments.ranker)
-    times = {
-        "embedded": measure(embedded, query, documents, repeats),
-        "bert": measure(random_bert(embedded), query, documents, 2),
-    }
+    times: dict[str, Any] = {}
     ratios: dict[str, float] = {}
-    for model, prefix in (("embedded", ""), ("bert", "bert_")):
-        plain = times[model]["plain"]["wall_seconds"]
-        for name, figures in times[model].items():
-            if name != "plain":
-                ratios[f"{prefix}{name}_vs_plain"] = round(figures["wall_seconds"] / plain, 3)
-    sampled = sampling(lists, arguments.seed)
-    ratios["adaptive_passes_vs_fixed"] = sampled.pop("ratio")
-    figures = {"documents": count, "seed": arguments.seed, "times": times, "sampling": sampled}
+    figures = {"documents": count, "repeats": repeats, "seed": arguments.seed, "times": times}
+    for name, scorer in (("embedded", embedded), ("bert", random_bert(embedded))):
+        times[name] = measure(scorer, query, documents, repeats)
+        plain = times[name]["plain"]["wall_seconds"]
+        prefix = "" if name == "embedded" else f"{name}_"
+        for way, found in times[name].items():
+            if way != "plain":
+                ratios[f"{prefix}{way}_vs_plain"] = round(found["wall_seconds"] / plain, 3)
+        write_report(arguments.json, "smoothing", ratios, figures)
+    figures["sampling"] = sampling(lists, arguments.seed)
+    ratios["adaptive_passes_vs_fixed"] = figures["sampling"].pop("ratio")
     write_report(arguments.json, "smoothing", ratios, figures)
     print(json.dumps({**ratios, **figures}, indent=2))
 
