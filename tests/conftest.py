@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.tiny_models import TinyModels
+
 WORDS = [*"abcdefgh", "who", "what", "is", "the", "man", "city", "river", "true", "false"]
 
 
@@ -111,3 +113,11 @@ def tiny_ranker(make_bert: Callable[[int], Any], bert_tokenizer: Any, tmp_path_f
     make_bert(1).save_pretrained(folder)
     bert_tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> TinyModels:
+    """Causal and encoder-decoder models with their tokenizers."""
+    for module in ("torch", "transformers", "tokenizers"):
+        pytest.importorskip(module)
+    return TinyModels()

@@ -12,13 +12,14 @@ from typing import Any, Literal, Self
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from pydantic import ConfigDict, SkipValidation, model_validator
+from pydantic import ConfigDict, PrivateAttr, SkipValidation, model_validator
 
 from langchain_robust.chat import chat_completer, model_name, warn_if_sampling
 from langchain_robust.documents import annotated, question_passages, source_keys
 from langchain_robust.streaming import pieces, pieces_async, single
 from robust_components.models.chat import ChatCompleter
 from robust_components.models.protocols import PassageReader, TokenModel
+from robust_components.models.token_models import NamedTokenModel, named_token_model
 from robust_components.rag.generator import ABSTENTION
 from robust_components.rag.generator import RobustRAGGenerator as CoreGenerator
 from robust_components.rag.keywords import KeywordExtractor
@@ -94,6 +95,10 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
         isolated_prompt: template with ``{passage}`` and ``{query}``; with ``long_form`` the default
             gives way to one that asks for phrases.
         keyword_prompt: template with ``{keywords}`` and ``{query}``, likewise.
+        token_model: for decoding, in place of ``llm``: a Hugging Face id or folder, or a path that
+            ends in ``.gguf``; loaded with the first question.
+        token_model_kwargs: for ``robust_components.models.load_token_model``, such as
+            ``{"device": "cuda", "dtype": "bfloat16"}``; plain values.
         output: ``"message"`` or ``"dict"``.
 
     Raises:
@@ -124,7 +129,10 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
     retries: int = 1
     isolated_prompt: str = ISOLATED_PROMPT
     keyword_prompt: str = KEYWORD_PROMPT
+    token_model: str | None = None
+    token_model_kwargs: dict[str, Any] | None = None
     output: Literal["message", "dict"] = "message"
+    _named_model: NamedTokenModel | None = PrivateAttr(None)
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -139,6 +147,7 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
     @model_validator(mode="after")
     def _check(self) -> Self:
         source_keys(self.source_key)
+        self._named_model = self._named()
         try:
             self._completer({})
             self._core({})
@@ -231,6 +240,8 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
                 yield chunk
 
     def _loaded(self, config: RunnableConfig) -> CoreGenerator:
+        if self._named_model is not None:
+            self._named_model.load()
         core = self._core(config)
         core.load()
         return core
@@ -257,7 +268,22 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
             abstention=self.abstention,
         )
 
+    def _named(self) -> NamedTokenModel | None:
+        try:
+            return named_token_model(
+                self.token_model,
+                self.token_model_kwargs,
+                chat_model=self.llm,
+                chat_model_name="llm",
+                aggregation=self.aggregation,
+                max_tokens=self.max_tokens,
+            )
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
     def _reader(self, config: RunnableConfig) -> Any:
+        if self._named_model is not None:
+            return self._named_model
         if not isinstance(self.llm, Runnable) or self.aggregation == "decoding":
             return self.llm  # decoding takes no Runnable, and says so
         return PromptReader(

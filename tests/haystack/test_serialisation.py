@@ -42,6 +42,15 @@ CHANGED = {
     "keyword_prompt": "{keywords} {query}",
     "streaming_callback": print_streaming_chunk,
 }
+TOKEN_MODEL = {
+    "token_model": "models/tiny",
+    "token_model_kwargs": {
+        "device": "cpu",
+        "dtype": "bfloat16",
+        "max_passage_tokens": 64,
+        "template": {"abstention": "No idea", "examples": []},
+    },
+}
 
 
 def round_trip(component):
@@ -64,7 +73,13 @@ def test_every_parameter_is_kept():
     assert {name: getattr(restored, name) for name in CHANGED} == CHANGED
     names = set(inspect.signature(RobustRAGGenerator.__init__).parameters) - {"self"}
     kept = set(component.to_dict()["init_parameters"])
-    assert kept == names == {*CHANGED, "chat_generator"}
+    assert kept == names == {*CHANGED, *TOKEN_MODEL, "chat_generator"}
+
+
+def test_a_token_model_is_kept_by_name():
+    restored = round_trip(RobustRAGGenerator(aggregation="decoding", **TOKEN_MODEL))
+    assert {name: getattr(restored, name) for name in TOKEN_MODEL} == TOKEN_MODEL
+    assert restored.chat_generator is None
 
 
 @pytest.mark.parametrize(

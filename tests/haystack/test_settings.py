@@ -25,6 +25,8 @@ from haystack_integrations.components.generators.robust_components import Robust
         ({"numerical_margin": 0.5}, ValueError, "numerical_margin must be"),
         ({"max_branches": 0}, ValueError, "max_branches must be >= 1"),
         ({"aggregation": "decoding"}, TypeError, "next-token probabilities.*MockChatGenerator"),
+        ({"aggregation": "decoding", "token_model": "m"}, ValueError, "exclude each other"),
+        ({"token_model_kwargs": {"a": 1}}, ValueError, "needs a token_model"),
         ({"on_uncertified": "shrug"}, ValueError, "on_uncertified must be"),
         ({"source_key": ""}, ValueError, "source_key must name"),
         ({"source_key": "host:"}, ValueError, "source_key must name"),
@@ -37,3 +39,23 @@ from haystack_integrations.components.generators.robust_components import Robust
 def test_bad_values_surface_at_construction(generator, options, error, message):
     with pytest.raises(error, match=message):
         RobustRAGGenerator(**{"chat_generator": generator, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"token_model": "m"}, ValueError, "serves aggregation='decoding' alone, got 'voting'"),
+        ({"token_model": ""}, TypeError, "token_model must be a Hugging Face id or folder"),
+        ({"token_model": 3}, TypeError, r"token_model must be .* got 3; pass it as text"),
+        ({"token_model": "m", "token_model_kwargs": "cpu"}, TypeError, "must be a dict, got 'cpu'"),
+        (
+            {"token_model": "m", "token_model_kwargs": {"dtype": object}},
+            TypeError,
+            "must hold plain values",
+        ),
+    ],
+)
+def test_bad_token_models_surface_at_construction(options, error, message):
+    aggregation = "voting" if "alone" in message else "decoding"
+    with pytest.raises(error, match=message):
+        RobustRAGGenerator(aggregation=aggregation, **options)

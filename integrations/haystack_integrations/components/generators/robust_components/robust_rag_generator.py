@@ -35,6 +35,7 @@ from haystack_integrations.components.generators.robust_components.streaming imp
     answer,
     answer_async,
 )
+from robust_components.models.token_models import named_token_model
 from robust_components.rag.generator import ABSTENTION
 from robust_components.rag.generator import RobustRAGGenerator as CoreGenerator
 from robust_components.rag.passages import DEFAULT_SOURCE_KEY, checked_source_key
@@ -95,6 +96,8 @@ class RobustRAGGenerator:
         retries: int = 1,
         isolated_prompt: str = ISOLATED_PROMPT,
         keyword_prompt: str = KEYWORD_PROMPT,
+        token_model: str | None = None,
+        token_model_kwargs: dict[str, Any] | None = None,
         streaming_callback: StreamingCallbackT | None = None,
     ) -> None:
         """
@@ -130,12 +133,24 @@ class RobustRAGGenerator:
         :param isolated_prompt: template with `{passage}` and `{query}`, for a chat generator;
             with `long_form` the default gives way to one that asks for phrases.
         :param keyword_prompt: template with `{keywords}` and `{query}`, likewise.
+        :param token_model: a Hugging Face id or folder, or a path that ends in `.gguf`: the model
+            for decoding, in place of the embedded reader; loaded at warm-up.
+        :param token_model_kwargs: for `robust_components.models.load_token_model`, such as
+            `{"device": "cuda", "dtype": "bfloat16"}`; plain values.
         :param streaming_callback: called with certified tokens and the final answer; see `run`.
         :raises ValueError: a value is outside its range, or the chat generator streams.
         :raises TypeError: a value is of the wrong type; decoding was asked of a chat generator.
         """
         checked_source_key(source_key)
-        model: Any = chat_generator  # decoding takes none, and says so
+        named = named_token_model(
+            token_model,
+            token_model_kwargs,
+            chat_model=chat_generator,
+            chat_model_name="chat_generator",
+            aggregation=aggregation,
+            max_tokens=max_tokens,
+        )
+        model: Any = named or chat_generator  # decoding takes none of these, and says so
         if chat_generator is not None and aggregation != "decoding":
             model = prompt_reader(
                 chat_generator,
@@ -165,6 +180,7 @@ class RobustRAGGenerator:
             on_uncertified=on_uncertified,
             abstention=abstention,
         )
+        self._named_model = named
         self.chat_generator: Any = chat_generator
         self.aggregation = aggregation
         self.corruption_size = int(corruption_size)
@@ -188,6 +204,8 @@ class RobustRAGGenerator:
         self.retries = int(retries)
         self.isolated_prompt = isolated_prompt
         self.keyword_prompt = keyword_prompt
+        self.token_model = token_model
+        self.token_model_kwargs = None if token_model_kwargs is None else dict(token_model_kwargs)
         self.streaming_callback = streaming_callback
 
     def to_dict(self) -> dict[str, Any]:
@@ -209,15 +227,20 @@ class RobustRAGGenerator:
         return default_from_dict(cls, {**data, "init_parameters": parameters})
 
     def warm_up(self) -> None:
-        """Warms up the chat generator; loads the reader and the keyword extractor."""
+        """Warms up the chat generator; loads token model or reader, and keyword extractor."""
         if hasattr(self.chat_generator, "warm_up"):
             self.chat_generator.warm_up()
-        self._core.load()
+        self._load()
 
     async def warm_up_async(self) -> None:
         """Warms up the chat generator on the serving event loop; the rest loads in a thread."""
         await warm_up_async(self.chat_generator)
-        await asyncio.to_thread(self._core.load)
+        await asyncio.to_thread(self._load)
+
+    def _load(self) -> None:
+        if self._named_model is not None:
+            self._named_model.load()
+        self._core.load()
 
     def close(self) -> None:
         """Releases the chat generator's resources."""

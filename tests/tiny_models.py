@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
-
-import pytest
 
 TEXTS = (
     "Answer the question from the context alone, in as few words as possible.",
@@ -104,9 +103,9 @@ class TinyModels:
                     weight.normal_(0, 0.35)
         return network
 
-
-@pytest.fixture(scope="session")
-def tiny_models() -> TinyModels:
-    for module in ("torch", "transformers", "tokenizers"):
-        pytest.importorskip(module)
-    return TinyModels()
+    def saved(self, folder: Path, kind: str = "Llama", **options: Any) -> str:
+        """The path of a model with its tokenizer, for loading by name."""
+        tokenizer = self.tokenizer(**options)
+        tokenizer.save_pretrained(folder)
+        self.network(kind, tokenizer).save_pretrained(folder)
+        return str(folder)
