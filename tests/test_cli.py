@@ -190,3 +190,15 @@ def test_the_module_can_be_run(good, stored):
     )
     assert done.returncode == 0, done.stderr
     assert "1 of 1" in done.stdout
+
+
+def test_help_on_training_loads_no_torch():
+    code = (
+        "import sys\n"
+        "from robust_components import cli\n"
+        "try:\n    cli.main(['train', 'ranker', '--help'])\n"
+        "except SystemExit as stop:\n    print(stop.code, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "masked copies" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 False"

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from robust_components.models.embedded import HUB_ID, WEIGHTS, base_fingerprint, base_path
 from robust_components.models.pair_encoding import PairEncoder
@@ -58,10 +58,13 @@ def train(arguments: argparse.Namespace) -> None:
             f"{arguments.rows} has {len(rows)} usable rows, fewer than --queries "
             f"{settings.queries} of a step; pass more rows or fewer queries"
         )
-    network = AutoModelForSequenceClassification.from_pretrained(
-        base, num_labels=1, attn_implementation="eager", dtype=torch.float32
-    )
+    network, has_head = load_base(base)
     print(f"{len(rows)} rows, {len(held)} held out to watch, {len(dev)} for the report", flush=True)
+    if not has_head:
+        print(
+            "the base has no ranking head: figures without fine-tuning are those of a random one",
+            flush=True,
+        )
     training = Training(arguments, settings, network, tokenizer)
     if arguments.resume and training.checkpoint.is_file():
         training.load()
@@ -70,13 +73,39 @@ def train(arguments: argparse.Namespace) -> None:
         training.before = figures("before", scorer, dev, settings, arguments)
     training.run(rows, held)
     folder = arguments.output
-    measured: dict[str, Any] = {"minutes": round(training.minutes(), 1)}
+    measured: dict[str, Any] = {
+        "minutes": round(training.minutes(), 1),
+        "base_had_a_head": has_head,
+    }
     training.save(folder, measured)
     if dev and training.before is not None:
         after = figures("after", load_pair_scorer(str(folder)), dev, settings, arguments)
         measured["dev"] = {"lists": len(dev), "before": training.before, "after": after}
         training.describe(folder, measured)
         print(table(training.before, after), flush=True)
+
+
+def load_base(base: str) -> tuple[Any, bool]:
+    """The network to fine-tune, with one label, and whether its ranking head was trained before.
+
+    Raises:
+        ValueError: it has a head with more labels.
+    """
+    config = AutoConfig.from_pretrained(base)
+    classifies = any("SequenceClassification" in name for name in config.architectures or [])
+    if classifies and config.num_labels != 1:
+        raise ValueError(
+            f"--base {base} has {config.num_labels} labels; pass a cross-encoder with one label, "
+            "or an encoder without a head"
+        )
+    network, found = AutoModelForSequenceClassification.from_pretrained(
+        base,
+        num_labels=1,
+        attn_implementation="eager",
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    return network, not found["missing_keys"]
 
 
 def chosen_settings(arguments: argparse.Namespace, tokenizer: Any) -> Settings:
@@ -122,7 +151,8 @@ class Training:
         self.settings = settings
         self.network = network
         self.tokenizer = tokenizer
-        self.encoder = PairEncoder(tokenizer, settings.max_length)
+        pad_id = network.config.pad_token_id
+        self.encoder = PairEncoder(tokenizer, settings.max_length, pad_id=pad_id)
         self.rng = random.Random(arguments.seed)
         self.checkpoint: Path = arguments.output.with_suffix(".checkpoint.pt")
         self.saved: dict[str, Any] | None = None

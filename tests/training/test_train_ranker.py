@@ -65,6 +65,8 @@ def test_trains_saves_and_reports(options, mechanism, tmp_path, capsys):
         assert f"{line} fine-tuning" in out
     found = described(tmp_path / "out")
     assert found["training"]["mechanism"] == mechanism
+    assert found["measured"]["base_had_a_head"]
+    assert "no ranking head" not in out
     assert found["measured"]["dev"]["lists"] == 6
     assert set(found["measured"]["dev"]["before"]) == FIGURES
     scorer = load_pair_scorer(str(tmp_path / "out"))
@@ -131,6 +133,20 @@ def test_bad_rows_are_refused(options, tmp_path, line, words, capsys):
     (tmp_path / "bad.jsonl").write_text(line + "\n", "utf-8")
     assert cli.main([*options, "--rows", str(tmp_path / "bad.jsonl")]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_bases_without_a_head_and_with_two_labels(
+    options, make_bert, bert_tokenizer, tmp_path, capsys
+):
+    bert_tokenizer.save_pretrained(tmp_path / "bare")
+    make_bert(1).bert.save_pretrained(tmp_path / "bare")
+    assert cli.main([*options, "--base", str(tmp_path / "bare")]) == 0
+    assert "no ranking head" in capsys.readouterr().out
+    assert not described(tmp_path / "out")["measured"]["base_had_a_head"]
+    bert_tokenizer.save_pretrained(tmp_path / "two")
+    make_bert(2).save_pretrained(tmp_path / "two")
+    assert cli.main([*options, "--base", str(tmp_path / "two")]) == 2
+    assert "two has 2 labels; pass a cross-encoder with one label" in capsys.readouterr().err
 
 
 def test_rows_with_few_negatives_share_a_step(make_bert, bert_tokenizer, tmp_path):
