@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-BISECTIONS = 60
+BISECTIONS = 40
 TRUNCATION = 0.5
 
 

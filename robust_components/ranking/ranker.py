@@ -194,7 +194,14 @@ class SmoothedRanker:
                 analysis = self._published(sampler, k)
             else:
                 analysis = sampler.run(
-                    Question(self.threat, k, self.scope, self.numerical_margin, self.alpha)
+                    Question(
+                        threat=self.threat,
+                        k=k,
+                        scope=self.scope,
+                        margin=self.numerical_margin,
+                        alpha=self.alpha,
+                        documents=self.certify != "none",
+                    )
                 )
             cut |= sampler.cut
             extra = {"samples": sampler.drawn, "stopped": sampler.stopped}

@@ -61,13 +61,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Question:
-    """What the samples are to decide: the arguments of :class:`SampledAnalysis`, and ``alpha``."""
+    """What the samples are to decide.
+
+    Attributes:
+        threat, k, scope, margin: of the claim about the top-K set.
+        alpha: its level.
+        documents: whether the same is wanted of single documents, side by side: sampling then goes
+            on until it is decided at their level too.
+    """
 
     threat: WordEdits
     k: int
     scope: str
     margin: float
     alpha: float
+    documents: bool = True
 
 
 class Sampler:
@@ -108,13 +116,18 @@ class Sampler:
         """Sample until the claim is decided or a budget ends; then bound."""
         self._select()
         self._fill(self.plan.first if self.plan.adaptive else self.mechanism.samples)
+        alpha = Fraction(str(question.alpha))
+        levels = (alpha / 2, alpha / (2 * max(1, len(self.words))))
         if self.plan.adaptive:
-            self._allocate(question)
+            self.stopped = self._allocate(question, float(levels[0]))
+            if self.stopped == "certified" and question.documents:
+                stopped = self._allocate(question, float(levels[1]))
+                if stopped != self.stopped:
+                    self.stopped += f"; single documents: {stopped}"
         elif min(map(len, self.samples), default=0) < self.mechanism.samples and self.words:
             self.stopped = "budget spent"
-        alpha = Fraction(str(question.alpha))
-        whole = self._analysis(question, alpha / 2)
-        whole.side_by_side = self._analysis(question, alpha / (2 * max(1, len(self.words))))
+        whole = self._analysis(question, levels[0])
+        whole.side_by_side = self._analysis(question, levels[1])
         return whole
 
     def means(self) -> list[float]:
@@ -180,14 +193,16 @@ class Sampler:
         limit = self.plan.seconds
         return limit is not None and time.monotonic() - self.began >= share * limit
 
-    def _allocate(self, question: Question) -> None:
-        """LUCB: sample the weakest document of the top K and the strongest outside it."""
+    def _allocate(self, question: Question, level: float) -> str:
+        """LUCB: sample the weakest document of the top K and the strongest outside it.
+
+        Returns:
+            Why it stopped.
+        """
         order = rank_order(quantise(self._estimates()))
         inside, outside = order[: question.k], order[question.k :]
         if not inside or not outside:
-            self.stopped = "nothing to decide"
-            return
-        level = question.alpha / 2
+            return "nothing to decide"
         bounds = self._bounds(range(len(self.words)), level)
         shift = np.array(
             [float(self.mechanism.delta(len(one), question.threat)) for one in self.words]
@@ -197,19 +212,15 @@ class Sampler:
         while True:
             low, high = bounds[inside, 0] - fall, bounds[outside, 1] + rise
             if low.min() > high.max() + 2 * question.margin + SLACK:
-                self.stopped = "certified"
-                return
+                return "certified"
             if (bounds[inside, 1] - fall).min() <= (bounds[outside, 0] + rise).max():
-                self.stopped = "refuted"
-                return
+                return "refuted"
             pair = (inside[int(low.argmin())], outside[int(high.argmax())])
             wanted = self._wanted(pair)
             if not wanted:
-                self.stopped = "the open documents have all their samples"
-                return
+                return "the open documents have all their samples"
             if self._late() or sum(wanted.values()) > self._room():
-                self.stopped = "budget spent"
-                return
+                return "budget spent"
             self._draw(self.samples, wanted)
             bounds[list(wanted)] = self._bounds(list(wanted), level)
 

@@ -83,7 +83,7 @@ class BalancedMask:
 def partition_positions(
     count: int, blocks: int, span: int, partition: int, seed: int
 ) -> tuple[tuple[int, ...], ...]:
-    """Positions 0..count-1 in ``blocks`` groups whose sizes differ by at most ``span``.
+    """Positions 0..count-1 in ``blocks`` groups whose sizes differ by less than two spans.
 
     The first ``min(blocks, ceil(count / span))`` groups hold words, the others none.
     """
