@@ -200,7 +200,7 @@ def distinct(documents: Sequence[Document]) -> list[Document]:
     """The documents without repetitions, in order; repetitions are logged."""
     kept: dict[tuple[Any, ...], Document] = {}
     for document in documents:
-        told_apart = () if document.id is not None else (repr(sorted(document.metadata.items())),)
+        told_apart = () if document.id is not None else (repr(document.metadata),)
         kept.setdefault((document.id, document.page_content, *told_apart), document)
     if len(kept) < len(documents):
         logger.warning(
