@@ -31,13 +31,16 @@ from robust_components.models.transformers_calls import Calls, CausalCalls, Read
 from robust_components.models.transformers_rows import RowGroup, Shape
 
 SLOTS = 16
-"""Rows of a decoding call where nothing else is asked for; they fill registers and tiles."""
+"""Rows of a decoding call, in general; they fill registers and tiles."""
 
 STRIDE = 128
 """Elements that a vectorised loop takes at once, at most."""
 
 GRAIN = 32768
-"""Elements from which on torch splits a loop among its threads on a CPU."""
+"""Elements from which on torch splits most loops among its threads on a CPU."""
+
+SMALL = 4096
+"""Loops over fewer elements it never splits."""
 
 ROWS_TRIED = ((16, 0), (11, 5), (7, 2), (3, 9))
 """Length of each row tried out, and where in the sample it begins."""
@@ -83,8 +86,24 @@ def aligned(width: int, slots: int, threads: int) -> bool:
     Such an end is computed one by one, and for exponentials and the like with another last bit.
     """
     size = slots * width
-    parts = {1, threads, min(threads, -(-size // GRAIN))}
+    parts = {1, min(threads, -(-size // GRAIN)), threads if size > SMALL else 1}
     return all(-(-size // part) % STRIDE == 0 for part in parts)
+
+
+def default_slots(model: Any) -> int:
+    """Rows of a decoding call where nothing else is asked for: 1, or 16 and up to 32.
+
+    On a CPU more than 16 where only that is :func:`aligned` for the number of threads.
+    """
+    if not batchable(model):
+        return 1
+    if model.device.type != "cpu":
+        return SLOTS
+    widths, threads = widths_of(model), torch.get_num_threads()
+    for slots in range(SLOTS, 2 * SLOTS + 1):
+        if all(aligned(width, slots, threads) for width in widths):
+            return slots
+    return SLOTS
 
 
 class SlotCheck:

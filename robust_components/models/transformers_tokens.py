@@ -24,7 +24,12 @@ from robust_components.checks import positive_integer
 from robust_components.models.token_prompt import PromptTemplate, TokenPrompts
 from robust_components.models.transformers_cache import Pairs, Prompt
 from robust_components.models.transformers_calls import calls_for
-from robust_components.models.transformers_isolation import SLOTS, SlotCheck, batchable, widths_of
+from robust_components.models.transformers_isolation import (
+    SlotCheck,
+    batchable,
+    default_slots,
+    widths_of,
+)
 from robust_components.models.transformers_reading import PromptReader
 from robust_components.models.transformers_rows import RowGroup, Shape
 from robust_components.models.transformers_session import TransformersTokenSession
@@ -49,7 +54,8 @@ class TransformersTokenModel:
         max_passage_tokens: longer passages are cut and flagged; at least 1.
         max_answer_tokens: longest prefix that can be asked for, at least 1.
         rows_per_call: slots of a decoding call, at least 1; a constant, since it must not depend on
-            the passages. 16 when ``None``, and 1 for models whose rows cannot share a call.
+            the passages. When ``None``, 16 (to 32, for an odd number of threads), and 1 for models
+            whose rows cannot share a call.
         prompts_per_call: the same for calls that read prompts, each padded to 64, 96, 128, 192, ...
             tokens behind the shared beginning. When ``None``, 1 on a CPU, where a prompt of its own
             length costs less than padding, and ``rows_per_call`` elsewhere. On a CPU 5 pays for
@@ -90,12 +96,9 @@ class TransformersTokenModel:
                 f"model must have attention only, got {type(model).__name__}, which keeps a "
                 "recurrent state that cannot be forked here; use another model"
             )
-        together = SLOTS if batchable(model) else 1
-        self.rows_per_call = _slots(model, "rows_per_call", rows_per_call, together)
-        alone = model.device.type == "cpu"
-        self.prompts_per_call = _slots(
-            model, "prompts_per_call", prompts_per_call, 1 if alone else self.rows_per_call
-        )
+        self.rows_per_call = _slots(model, "rows_per_call", rows_per_call, default_slots(model))
+        together = 1 if model.device.type == "cpu" else self.rows_per_call
+        self.prompts_per_call = _slots(model, "prompts_per_call", prompts_per_call, together)
         self.branch_tokens = positive_integer("branch_tokens", branch_tokens)
         self.model = model.eval()
         self.is_encoder_decoder = bool(config.is_encoder_decoder)

@@ -14,7 +14,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from robust_components.models.transformers_isolation import aligned, batchable  # noqa: E402
+from robust_components.models.transformers_isolation import (  # noqa: E402
+    aligned,
+    batchable,
+    default_slots,
+)
 from robust_components.models.transformers_rows import RowGroup, Shape  # noqa: E402
 from robust_components.models.transformers_tokens import TransformersTokenModel  # noqa: E402
 
@@ -286,6 +290,20 @@ def test_shapes_follow_from_a_rows_own_length(tiny_models: Any) -> None:
     assert shapes[0] == shapes[4] == Shape(16, shared + 192)
     assert shapes[5] == Shape(16, shared + 768)
     assert all(prompt.length < shapes[row].width for row, prompt in session._unplaced.items())
+
+
+def test_the_number_of_slots_suits_the_number_of_threads(tiny_models: Any) -> None:
+    tokenizer = tiny_models.tokenizer()
+    network = tiny_models.network("Llama", tokenizer, intermediate_size=1024)
+    for threads, slots in ((1, 16), (2, 16), (3, 24), (4, 16)):
+        torch.set_num_threads(threads)
+        assert default_slots(network) == slots
+        model = TransformersTokenModel(network, tokenizer, end_at_newline=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            attack(model, ["empty"])
+    torch.set_num_threads(1)
+    assert default_slots(tiny_models.network("Mixtral", tokenizer)) == 1
 
 
 FUNCTIONS = ["silu", "gelu", "mish", "softplus", "sigmoid", "tanh"]
