@@ -84,6 +84,7 @@ class TransformersPairScorer:
         self.name = name
         self.fingerprint = fingerprint
         self.device = device
+        self._start = _decoder_start(network) if self.writes else 0
         self._answers = [_one_token(tokenizer, word) for word in answers] if self.writes else []
 
     @classmethod
@@ -179,8 +180,7 @@ class TransformersPairScorer:
         if not self.writes:
             logits: torch.Tensor = self.network(**inputs).logits
             return logits
-        start = self.network.generation_config.decoder_start_token_id
-        first = torch.full((len(inputs["input_ids"]), 1), start, device=self.device)
+        first = torch.full((len(inputs["input_ids"]), 1), self._start, device=self.device)
         logits = self.network(**inputs, decoder_input_ids=first).logits[:, 0]
         return logits[:, self._answers]
 
@@ -212,6 +212,16 @@ def _checked_length(max_length: int | None, network: Any, tokenizer: Any) -> int
             f"max_length must be at most {limits[-1]}, what the model reads, got {max_length}"
         )
     return max_length
+
+
+def _decoder_start(network: Any) -> int:
+    start = network.generation_config.decoder_start_token_id
+    if start is None:
+        raise ValueError(
+            "the encoder-decoder names no decoder_start_token_id; set it in the model's "
+            "generation_config"
+        )
+    return int(start)
 
 
 def _one_token(tokenizer: Any, word: str) -> int:

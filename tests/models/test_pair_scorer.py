@@ -171,6 +171,13 @@ def test_bad_settings_are_refused(make_bert, make_t5, bert_tokenizer, t5_tokeniz
         TransformersPairScorer(make_t5(), t5_tokenizer, answers=("no", "yes"))
 
 
+def test_an_encoder_decoder_without_a_first_token_is_refused(make_t5, t5_tokenizer):
+    network = make_t5()
+    network.generation_config.decoder_start_token_id = None
+    with pytest.raises(ValueError, match="names no decoder_start_token_id"):
+        TransformersPairScorer(network, t5_tokenizer)
+
+
 def test_folders_load_as_they_were(made, tmp_path):
     network, tokenizer = made
     network.save_pretrained(tmp_path)
