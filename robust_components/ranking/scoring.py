@@ -146,7 +146,13 @@ def check_pointwise(
     """
     scoring = Scoring(scorer, score_map, bounded=False)
     together = scoring.score(query, PROBES)
-    alone = np.concatenate([scoring.score(query, [text]) for text in PROBES])
+    try:
+        alone = np.concatenate([scoring.score(query, [text]) for text in PROBES])
+    except ValueError as error:
+        raise ListwiseScorerError(
+            f"the model scores two texts together but not one alone: {error}; if it rescales "
+            "scores over the candidates, wrap it without such scaling"
+        ) from error
     apart = float(np.abs(together - alone).max())
     if apart > tolerance:
         raise ListwiseScorerError(

@@ -162,10 +162,11 @@ def _fixed_problem(
         hopeless = {"promotion": rises, "demotion": falls, "any": rises or falls}[scope]
     if not hopeless or blocks == 1:  # the mechanism itself has warned about a single block
         return None
+    plural = "s" if threat.budget > 1 else ""
     return (
         f"{type(mechanism).__name__} with {blocks} copies a partition can never certify "
-        f"{threat.budget} edited words (operations={threat.operations!r}, scope={scope!r}): they "
-        f"reach {touched} copies; use more blocks or a smaller budget"
+        f"{threat.budget} edited word{plural} (operations={threat.operations!r}, "
+        f"scope={scope!r}): edits reach {touched} of them; use more blocks or a smaller budget"
     )
 
 
@@ -177,11 +178,12 @@ def _sampled_problem(
     apart = 2 * betting_lower([1.0] * mechanism.samples, alpha / 2) - 1
     if apart > share:
         return None
+    plural = "s" if threat.budget > 1 else ""
     return (
         f"RandomMask(mask_rate={mechanism.mask_rate}, samples={mechanism.samples}) can hardly "
-        f"certify {threat.budget} edited words (scope={scope!r}): texts of {words} words can move "
-        f"by {share:.2f} while {mechanism.samples} samples separate scores by {apart:.2f} at most; "
-        "raise mask_rate or samples"
+        f"certify {threat.budget} edited word{plural} (scope={scope!r}): texts of {words} words "
+        f"can move by {share:.2f} while {mechanism.samples} samples separate scores by "
+        f"{apart:.2f} at most; raise mask_rate or samples"
     )
 
 

@@ -308,7 +308,7 @@ def test_bad_settings_are_refused(settings, words):
         ({"mechanism_kwargs": {"blocks": 3}, "words": 2}, "can never certify 2 edited words"),
         (
             {"mechanism": "random_mask", "mechanism_kwargs": {"mask_rate": 0.1}},
-            "can hardly certify 1 edited words",
+            "can hardly certify 1 edited word ",
         ),
     ],
 )
