@@ -115,7 +115,7 @@ def answer_to(prompt):
         ({"aggregation": "vote"}, "'vote'", "'voting', 'keyword'"),
         ({"aggregation": "keyword", "max_optional_keywords": -1}, "-1", ">= 0"),
         ({"aggregation": "keyword", "max_final_calls": 0}, "0", ">= 1"),
-        ({"model": object()}, "object", "generate(prompts)"),
+        ({"model": 5}, "int", "generate(prompts)"),
     ],
     ids=repr,
 )
