@@ -2,48 +2,64 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from robust_components.models.chat import ChatCompleter
+from robust_components.models.chat import ChatCompleter, settings_fingerprint, total_tokens
+from robust_components.models.protocols import Completion
 
 NOSTREAM = "nostream"
 """Tag of inner model calls; LangGraph keeps calls with it out of ``stream_mode="messages"``."""
 
 
 def chat_completer(
-    llm: Runnable[Any, Any],
-    config: RunnableConfig,
-    *,
-    max_concurrency: int,
-    timeout: float | None,
-    retries: int,
+    llm: Runnable[Any, Any], config: RunnableConfig, *, max_concurrency: int, **limits: Any
 ) -> ChatCompleter:
     """Call ``llm`` for each prompt; the calls are children of the config's run.
 
     Args:
         llm: takes a prompt, gives a message or a string.
         config: its ``max_concurrency`` can lower the one given here, not raise it.
+        limits: ``timeout``, ``retries`` and ``retry_delay`` of :class:`ChatCompleter`.
     """
     inner: RunnableConfig = {**config, "tags": [*config.get("tags", []), NOSTREAM]}
     limit = config.get("max_concurrency")
 
-    def complete(prompt: str) -> str:
-        return _text(llm.invoke(prompt, inner))
+    def complete(prompt: str) -> Completion:
+        return _completion(llm.invoke(prompt, inner))
 
-    async def complete_async(prompt: str) -> str:
-        return _text(await llm.ainvoke(prompt, inner))
+    async def complete_async(prompt: str) -> Completion:
+        return _completion(await llm.ainvoke(prompt, inner))
 
     return ChatCompleter(
         complete,
         complete_async,
+        fingerprint=settings_fingerprint(getattr(llm, "_identifying_params", None)),
         max_concurrency=max_concurrency if limit is None else min(max_concurrency, limit),
-        timeout=timeout,
-        retries=retries,
+        **limits,
     )
+
+
+def refuse_streaming(llm: Any) -> None:
+    """Raise a ValueError if the model, or one that it wraps, was told to stream.
+
+    Its tokens, part of isolated and possibly poisoned responses, would reach every callback.
+    """
+    waiting, seen = [llm], 0
+    while waiting and seen < 100:
+        seen += 1
+        model = waiting.pop()
+        if getattr(model, "streaming", None) is True:
+            raise ValueError(
+                f"llm must not stream, got {type(model).__name__} with streaming=True: isolated, "
+                "possibly poisoned responses would be shown to callbacks; set streaming=False"
+            )
+        waiting += [getattr(model, name, None) for name in ("bound", "runnable")]
+        for name in ("steps", "fallbacks"):
+            inner = getattr(model, name, None)
+            waiting += inner if isinstance(inner, list) else []
 
 
 def model_name(llm: Runnable[Any, Any]) -> str:
@@ -53,19 +69,8 @@ def model_name(llm: Runnable[Any, Any]) -> str:
     return llm.get_name() if model is None else f"{llm.get_name()}({model})"
 
 
-def warn_if_sampling(llm: Any, *, stacklevel: int) -> None:
-    """Warn when the model's temperature makes equal prompts give different responses."""
-    temperature = getattr(llm, "temperature", None)
-    if isinstance(temperature, (int, float)) and temperature > 0:
-        warnings.warn(
-            f"llm has temperature {temperature}, but certificates assume the same response to the "
-            "same prompt; set it to 0",
-            stacklevel=stacklevel,
-        )
-
-
-def _text(response: Any) -> str:
+def _completion(response: Any) -> Completion:
     text = response.text if isinstance(response, BaseMessage) else response
     if not isinstance(text, str):
         raise TypeError(f"llm returned {type(response).__name__}, not a message or string")
-    return str(text)
+    return Completion(str(text), tokens=total_tokens(getattr(response, "usage_metadata", None)))

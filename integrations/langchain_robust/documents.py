@@ -7,17 +7,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from robust_components.rag.passages import Passage, checked_source_key, source_of
-
-
-def source_keys(source_key: str | Sequence[str]) -> tuple[str, ...]:
-    """The metadata fields that may name a document's source, in order.
-
-    Raises:
-        ValueError: no field is named.
-    """
-    keys = (source_key,) if isinstance(source_key, str) else tuple(source_key)
-    return tuple(checked_source_key(key) for key in keys or ("",))
+from robust_components.rag.passages import Passage, source_of, warn_if_unnamed
 
 
 def question_passages(input: Any, source_key: str | Sequence[str]) -> list[str | Passage]:
@@ -44,7 +34,8 @@ def question_passages(input: Any, source_key: str | Sequence[str]) -> list[str |
 def to_passages(context: Any, source_key: str | Sequence[str]) -> list[str | Passage]:
     """Documents as passages; strings stay as they are.
 
-    A document's source is its first value under ``source_key``, else its ``id``.
+    A document's source is its first value under ``source_key``, else its ``id``. Warns when no
+    document names a source.
 
     Raises:
         TypeError: ``context`` is no list, or holds something else.
@@ -54,11 +45,12 @@ def to_passages(context: Any, source_key: str | Sequence[str]) -> list[str | Pas
             f"context must be a list of Documents or strings, got {type(context).__name__}; "
             "put it in a list"
         )
-    keys = source_keys(source_key)
-    return [_to_passage(position, item, keys) for position, item in enumerate(context)]
+    passages = [_to_passage(at, item, source_key) for at, item in enumerate(context)]
+    warn_if_unnamed(passages, source_key)
+    return passages
 
 
-def _to_passage(position: int, item: Any, keys: Sequence[str]) -> str | Passage:
+def _to_passage(position: int, item: Any, source_key: str | Sequence[str]) -> str | Passage:
     if isinstance(item, str):
         return item
     if not isinstance(item, Document):
@@ -66,9 +58,7 @@ def _to_passage(position: int, item: Any, keys: Sequence[str]) -> str | Passage:
             f"context[{position}] must be a Document or a string, got {type(item).__name__}; "
             "pass the documents without scores"
         )
-    named = (source_of(item.metadata, None, key) for key in keys)
-    source = next((name for name in named if name is not None), None)
-    return Passage(item.page_content, source=source, id=item.id)
+    return Passage(item.page_content, source=source_of(item.metadata, source_key), id=item.id)
 
 
 def annotated(item: Document | str, key: str, detail: dict[str, Any]) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Literal, Self
@@ -14,17 +14,24 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, PrivateAttr, SkipValidation, model_validator
 
-from langchain_robust.chat import chat_completer, model_name, warn_if_sampling
-from langchain_robust.documents import annotated, question_passages, source_keys
+from langchain_robust.chat import chat_completer, model_name, refuse_streaming
+from langchain_robust.documents import annotated, question_passages
 from langchain_robust.streaming import pieces, pieces_async, single
 from robust_components.models.chat import ChatCompleter
+from robust_components.models.memo import Memo
 from robust_components.models.protocols import PassageReader, TokenModel
 from robust_components.models.token_models import NamedTokenModel, named_token_model
+from robust_components.notices import warn_if_sampling
 from robust_components.rag.generator import ABSTENTION
 from robust_components.rag.generator import RobustRAGGenerator as CoreGenerator
 from robust_components.rag.keywords import KeywordExtractor
-from robust_components.rag.passages import DEFAULT_SOURCE_KEY
-from robust_components.rag.prompting import ISOLATED_PROMPT, KEYWORD_PROMPT, PromptReader
+from robust_components.rag.passages import DEFAULT_SOURCE_KEY, source_keys
+from robust_components.rag.prompting import (
+    ISOLATED_PROMPT,
+    KEYWORD_PROMPT,
+    PromptReader,
+    refuse_prompts,
+)
 from robust_components.rag.result import RAGResult
 
 logger = logging.getLogger(__name__)
@@ -70,7 +77,8 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
         top_k: length at which the retriever cuts its list; further documents are not read.
         alpha: keyword threshold as a share of responding sources, in (0, 1].
         beta: keyword threshold as a number of sources, at least 1.
-        keyword_extractor: turns a response into keywords; spaCy when ``None``.
+        keyword_extractor: turns a response into keywords: a function, or an object with
+            ``extract(text)``; spaCy when ``None``.
         long_form: keyword: ask for phrases, count those of several words only, and write a long
             answer from them.
         max_optional_keywords: more keywords within an attacker's reach than this: not certified.
@@ -84,6 +92,8 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
         max_branches: decoding: more token sequences to search than this: not certified.
         on_uncertified: ``"answer"``, or ``"abstain"`` to withhold answers that are not certified.
         abstention: text returned in place of an answer.
+        memo: voting and keyword: remember the first response to each prompt and use it from then
+            on, for models that sample.
         source_key: metadata field that names a document's source, or several, of which the first
             with a value counts; ``"host:url"`` takes the host name of the URL in ``url``. Without
             a value ``Document.id`` counts; without an id the document is a source of its own.
@@ -92,6 +102,7 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
         timeout: seconds one call may take; ``None`` waits for ever.
         retries: further attempts after a failed call; a document whose last one fails counts as
             hostile.
+        retry_delay: seconds before the first of them, doubled before each next one.
         isolated_prompt: template with ``{passage}`` and ``{query}``; with ``long_form`` the default
             gives way to one that asks for phrases.
         keyword_prompt: template with ``{keywords}`` and ``{query}``, likewise.
@@ -111,7 +122,7 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
     top_k: int | None = None
     alpha: float | str = 0.3
     beta: float | str = 3
-    keyword_extractor: SkipValidation[KeywordExtractor | None] = None
+    keyword_extractor: SkipValidation[KeywordExtractor | Callable[[str], Any] | None] = None
     long_form: bool = False
     max_optional_keywords: int = 12
     max_final_calls: int = 256
@@ -123,16 +134,20 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
     max_branches: int = 64
     on_uncertified: str = "answer"
     abstention: str = ABSTENTION
+    memo: bool = False
     source_key: str | tuple[str, ...] = (DEFAULT_SOURCE_KEY, "source")
     max_concurrency: int = 8
     timeout: float | None = 60.0
     retries: int = 1
+    retry_delay: float = 0.5
     isolated_prompt: str = ISOLATED_PROMPT
     keyword_prompt: str = KEYWORD_PROMPT
     token_model: str | None = None
     token_model_kwargs: dict[str, Any] | None = None
     output: Literal["message", "dict"] = "message"
     _named_model: NamedTokenModel | None = PrivateAttr(None)
+
+    _memo: Memo | None = PrivateAttr(None)
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -146,14 +161,19 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        self._memo = Memo() if self.memo else None
         source_keys(self.source_key)
         self._named_model = self._named()
+        refuse_streaming(self.llm)
+        if not isinstance(self.llm, Runnable):
+            refuse_prompts(self.isolated_prompt, self.keyword_prompt)
         try:
             self._completer({})
             self._core({})
         except TypeError as error:
             raise ValueError(f"llm: {error}") from error
-        warn_if_sampling(self.llm, stacklevel=5)  # past pydantic, at the caller's line
+        if not self.memo:
+            warn_if_sampling("llm", getattr(self.llm, "temperature", None))
         return self
 
     def invoke(
@@ -161,9 +181,14 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
     ) -> Any:
         """Answer ``input["question"]`` from ``input["context"]``.
 
+        Args:
+            kwargs: ``corruption_size`` is used instead of the configured one for this call; also
+                ``robust.bind(corruption_size=2)``, and with :meth:`stream`.
+
         Raises:
             ValueError: a key is missing, or the question is empty.
             TypeError: the question or a document is no text, or the context no list.
+            ModelFailedError: a ``RuntimeError``: no document got a usable response.
         """
         return self._call_with_config(self._answer, input, config, **kwargs)
 
@@ -204,37 +229,56 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
             yield await self.ainvoke(input, config, **kwargs)
 
     def _answer(
-        self, input: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig
+        self,
+        input: Any,
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        corruption_size: int | None = None,
     ) -> Any:
         passages = question_passages(input, self.source_key)
-        result = self._loaded(config).run(input["question"], passages)
+        core = self._loaded(config)
+        result = core.run(input["question"], passages, corruption_size=corruption_size)
         return self._output(input, result)
 
     async def _answer_async(
-        self, input: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig
+        self,
+        input: Any,
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        corruption_size: int | None = None,
     ) -> Any:
         passages = question_passages(input, self.source_key)
         core = await asyncio.to_thread(self._loaded, config)
-        return self._output(input, await core.run_async(input["question"], passages))
+        result = await core.run_async(input["question"], passages, corruption_size=corruption_size)
+        return self._output(input, result)
 
     def _by_token(self) -> bool:
         return self.aggregation == "decoding" and self.output == "message"
 
     def _pieces(
-        self, inputs: Iterator[Any], run_manager: Any, config: RunnableConfig
+        self,
+        inputs: Iterator[Any],
+        run_manager: Any,
+        config: RunnableConfig,
+        corruption_size: int | None = None,
     ) -> Iterator[AIMessageChunk]:
         input = next(inputs)
         passages = question_passages(input, self.source_key)
-        run = partial(self._loaded(config).run, input["question"], passages)
+        core = self._loaded(config)
+        run = partial(core.run, input["question"], passages, corruption_size=corruption_size)
         yield from pieces(run, partial(self._output, input))
 
     async def _pieces_async(
-        self, inputs: AsyncIterator[Any], run_manager: Any, config: RunnableConfig
+        self,
+        inputs: AsyncIterator[Any],
+        run_manager: Any,
+        config: RunnableConfig,
+        corruption_size: int | None = None,
     ) -> AsyncIterator[AIMessageChunk]:
         input = await anext(inputs)
         passages = question_passages(input, self.source_key)
         core = await asyncio.to_thread(self._loaded, config)
-        run = partial(core.run_async, input["question"], passages)
+        run = partial(core.run_async, input["question"], passages, corruption_size=corruption_size)
         async with aclosing(pieces_async(run, partial(self._output, input))) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -266,6 +310,7 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
             max_branches=self.max_branches,
             on_uncertified=self.on_uncertified,
             abstention=self.abstention,
+            memo=self._memo or False,
         )
 
     def _named(self) -> NamedTokenModel | None:
@@ -286,9 +331,11 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
             return self._named_model
         if not isinstance(self.llm, Runnable) or self.aggregation == "decoding":
             return self.llm  # decoding takes no Runnable, and says so
+        completer = self._completer(config)
         return PromptReader(
-            self._completer(config),
+            completer,
             name=model_name(self.llm),
+            fingerprint=completer.fingerprint,
             isolated_prompt=self.isolated_prompt,
             keyword_prompt=self.keyword_prompt,
             long_form=self.long_form,
@@ -301,6 +348,7 @@ class RobustRAGGenerator(RunnableSerializable[dict[str, Any], Any]):
             max_concurrency=self.max_concurrency,
             timeout=self.timeout,
             retries=self.retries,
+            retry_delay=self.retry_delay,
         )
 
     def _output(self, input: Mapping[str, Any], result: RAGResult) -> Any:

@@ -20,7 +20,8 @@ class Reading:
         failure: why the call produced no usable response (exception, time-out, empty text), or
             ``None``. A failed reading counts as hostile.
         truncated: the passage was longer than the model's limit and was cut.
-        tokens: model tokens read and written.
+        tokens: model tokens read and written, as far as known.
+        calls: calls of the model this took, retries included.
         span: character range of the answer in the passage, if the model extracts.
     """
 
@@ -29,7 +30,29 @@ class Reading:
     failure: str | None = None
     truncated: bool = False
     tokens: int = 0
+    calls: int = 1
     span: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a text generator made of one prompt.
+
+    Attributes:
+        text: the response, or ``None`` when there is none.
+        failure: why there is none.
+        tokens: tokens of prompt and response as the provider counts them; 0 when it does not say.
+        calls: calls of the model this took, retries included.
+    """
+
+    text: str | None
+    failure: BaseException | None = None
+    tokens: int = 0
+    calls: int = 1
+
+
+class ModelFailedError(RuntimeError):
+    """The model gave no usable response to any passage, so that there is nothing to answer from."""
 
 
 @runtime_checkable
@@ -52,7 +75,8 @@ class PassageReader(Protocol):
 class TextGenerator(Protocol):
     """Completes prompts, one string a prompt. Decoding must be greedy for a certificate to hold.
 
-    An element of the result may be an ``Exception`` instead of a string: that call failed.
+    An element of the result may be an ``Exception`` instead of a string: that call failed. It may
+    be a :class:`Completion`, which says what the call took.
     """
 
     def generate(self, prompts: Sequence[str]) -> Sequence[Any]: ...

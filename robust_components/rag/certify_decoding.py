@@ -7,8 +7,8 @@ It certifies more than :mod:`robust_components.rag.certify_decoding_path`, at th
 calls.
 
 It quantifies over :func:`robust_components.rag.scenarios.scenarios`: which passages stay, and how
-many unknown sources join and say anything at any prefix. Failed passages count as hostile. A
-passage that joins is taken to belong to a source not otherwise in the list (needed for eta > 0).
+many unknown sources join and say anything at any prefix. Failed passages count as hostile. In
+a list where a source holds several passages, a passage that joins may belong to a listed source.
 
 Source: Xiang et al. 2024 (arXiv 2405.15556), Algorithm 4, corrected and made exact: the threshold
 counts *responding* sources, all reachable tokens are followed, an attacker is the same one along a

@@ -8,9 +8,10 @@ certify more.
 
 It quantifies over :func:`robust_components.rag.scenarios.scenarios`: which passages stay, and how
 many unknown sources join and say anything at any prefix. Failed passages count as hostile. A
-passage that joins is taken to belong to a source not otherwise in the list. (With eta = 0, and for
-steps whose rule is "wins", that makes no difference: a passage joining a source in the list moves
-every lead by at most as much as a source of its own, and raises no threshold.)
+passage that joins belongs to a source of its own; in a list where a source holds several passages
+it may also belong to a listed source. It then moves every lead by at most 1, as a mean of
+distributions, and raises no threshold: for eta = 0 and steps whose rule is "wins" that is no more
+than a source of its own can do, for "holds" it costs eta more.
 
 Source: Xiang et al. 2024 (arXiv 2405.15556), Algorithm 4 for one answer, with the number of
 responding sources in the threshold.
@@ -51,7 +52,9 @@ class PathCertificate:
       ``sum of v over B - s*eta*scale*|B| - e*(1 + s*eta)*scale`` exceeds ``margin`` (rule
       "wins", s = 1: the token leads each rival by more than the threshold), or is at least
       ``margin`` (rule "holds", s = -1: it is the no-retrieval token, and no other token can
-      lead). Duels that do not decide the radius are merged into their minimum for each voter.
+      lead); where a source holds several passages and the threat is modification, a newcomer
+      costs at least ``scale``. Duels that do not decide the radius are merged into their minimum
+      for each voter.
 
     Attributes:
         radius: the smallest of ``token_radii``; 0 when nothing was decoded.
@@ -168,6 +171,8 @@ class PathCertifier:
         cost = (denominator + self._signed_eta(rule)) * SCALE
         if isinstance(self.threat, PassageInjection):
             return self._worst_injection(values, cost, budget, self.threat.passages_per_source)
+        if self.passages.chunked:  # a passage joining a listed source raises no threshold
+            cost = max(cost, denominator * SCALE)
         return self._worst_modification(values, cost, budget)
 
     def _worst_injection(

@@ -11,6 +11,7 @@ from typing import Any
 
 from robust_components.certificate import Certificate
 from robust_components.checks import positive_integer
+from robust_components.models.memo import Memo, MemoReader
 from robust_components.rag.accept import as_reader, as_token_model
 from robust_components.rag.aggregators import make_aggregator
 from robust_components.rag.isolation import isolate
@@ -61,6 +62,9 @@ class RobustRAGGenerator:
         on_uncertified: ``"answer"``, or ``"abstain"`` to withhold answers that are not certified
             for ``corruption_size``.
         abstention: text returned in place of an answer.
+        memo: voting and keyword: remember the first response to each prompt and use it from then
+            on, for models that sample; ``True``, or a :class:`~robust_components.models.memo.Memo`
+            to share. Certificates are conditional on a deterministic model all the same.
 
     Raises:
         ValueError: a value outside its range; the message names it.
@@ -88,6 +92,7 @@ class RobustRAGGenerator:
         max_branches: int = 64,
         on_uncertified: str = "answer",
         abstention: str = ABSTENTION,
+        memo: bool | Memo = False,
     ) -> None:
         if on_uncertified not in ("answer", "abstain"):
             raise ValueError(
@@ -107,20 +112,17 @@ class RobustRAGGenerator:
             beta=beta,
             keyword_extractor=keyword_extractor,
             long_form=long_form,
-            max_optional_keywords=positive_integer(
-                "max_optional_keywords", max_optional_keywords, 0
-            ),
-            max_final_calls=positive_integer("max_final_calls", max_final_calls),
+            max_optional_keywords=max_optional_keywords,
+            max_final_calls=max_final_calls,
             choices=choices,
-            decoding={
-                "gamma": gamma,
-                "eta": eta,
-                "max_tokens": max_tokens,
-                "numerical_margin": numerical_margin,
-                "max_branches": max_branches,
-                "abstention": abstention,
-            },
+            gamma=gamma,
+            eta=eta,
+            max_tokens=max_tokens,
+            numerical_margin=numerical_margin,
+            max_branches=max_branches,
+            abstention=abstention,
         )
+        self.memo = self._own_memo(memo)
         self.model = None if model is None else self._accept(model)
         self._loading = threading.Lock()
 
@@ -130,7 +132,7 @@ class RobustRAGGenerator:
             if self.model is None:
                 from robust_components.models.embedded import MANY_PASSAGES, load_reader
 
-                self.model = load_reader(threshold=MANY_PASSAGES)
+                self.model = self._accept(load_reader(threshold=MANY_PASSAGES))
             self.aggregator.load()
 
     def run(
@@ -230,10 +232,21 @@ class RobustRAGGenerator:
         self.load() if model is None else self.aggregator.load()
         return self.model if model is None else self._accept(model)
 
+    def _own_memo(self, memo: bool | Memo) -> Memo | None:
+        if isinstance(memo, Memo) or memo:
+            if self.aggregator.reads_tokens:
+                raise ValueError(
+                    "memo goes with aggregation='voting' or 'keyword', got 'decoding', which "
+                    "reads probabilities; leave it out"
+                )
+            return memo if isinstance(memo, Memo) else Memo()
+        return None
+
     def _accept(self, model: Any) -> Any:
         if self.aggregator.reads_tokens:
             return as_token_model(model)
-        return as_reader(model, long_form=self.long_form)
+        reader = as_reader(model, long_form=self.long_form)
+        return reader if self.memo is None else MemoReader(reader, self.memo)
 
     def _plan(
         self,
@@ -250,8 +263,18 @@ class RobustRAGGenerator:
         if on_token is not None and self.on_uncertified == "abstain":
             on_token = only_certified(on_token, threat.budget)
         outcome = yield from self._aggregate(query, isolated, threat, "observed", None, on_token)
-        certificate = issue(self.aggregator, reader, outcome, isolated, threat, "observed", began)
-        withheld = self.on_uncertified == "abstain" and not certificate.certified
+        withhold = self.on_uncertified == "abstain"
+        certificate = issue(
+            self.aggregator,
+            reader,
+            outcome,
+            isolated,
+            threat,
+            "observed",
+            began,
+            withhold=withhold,
+        )
+        withheld = withhold and not certificate.certified
         answer = None if withheld else outcome.answer
         contributions = iter(_contributions(outcome, isolated))
         return RAGResult(

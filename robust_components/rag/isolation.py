@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from robust_components.models.protocols import Reading
+from robust_components.models.protocols import ModelFailedError, Reading
 from robust_components.rag.outcome import Isolated
 from robust_components.rag.passages import Passage, PassageResult, encodable, prepare
 from robust_components.rag.plan import OpenRequest, Plan, ReadRequest, session_readings
@@ -24,6 +24,7 @@ def isolate(
     """Ask for one reading a passage, or for one token session over all of them.
 
     Raises:
+        ModelFailedError: no passage got a usable response.
         ValueError: the query is empty.
         TypeError: the query or a passage is no text.
     """
@@ -35,7 +36,7 @@ def isolate(
     used = [i for i, result in enumerate(results) if result.unused is None]
     # A blank passage abstains without a call: a chat model might answer from memory.
     written = [i for i in used if results[i].text.strip()]
-    readings = {i: Reading(None) for i in used}
+    readings = {i: Reading(None, calls=0) for i in used}
     session = None
     if used and reads_tokens:
         session = yield OpenRequest(query, tuple(encodable(results[i].text) for i in used))
@@ -47,6 +48,13 @@ def isolate(
     elif written:
         answers = yield ReadRequest(query, tuple(encodable(results[i].text) for i in written))
         readings.update(zip(written, answers, strict=True))
+    if written and all(readings[i].failure is not None for i in written):
+        if session is not None:
+            session.close()
+        raise ModelFailedError(
+            f"the model gave no usable response to any of {len(written)} passages; first: "
+            f"{readings[written[0]].failure}"
+        )
     inputs = input_digests(query, [results[i] for i in used])
     for i, reading in readings.items():
         results[i] = results[i].with_reading(reading)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from robust_components.certificate import Certificate
+from robust_components.models.memo import MemoReader
 from robust_components.rag.outcome import Aggregator, Isolated, Outcome, Threat
 from robust_components.rag.wording import assumptions, claim
 
@@ -19,18 +20,26 @@ def issue(
     threat: Threat,
     statement: str,
     began: float,
+    *,
+    withhold: bool = False,
 ) -> Certificate:
     """The certificate of an outcome.
 
     Args:
         began: ``time.perf_counter()`` when work on the answer began.
+        withhold: whether an answer that is not certified is withheld.
     """
     certified = outcome.radius >= threat.budget
     passages = isolated.passages
     if outcome.failures is not None:
         passages = replace(passages, failed=tuple(why is not None for why in outcome.failures))
     parameters = {"top_k": passages.top_k, **aggregator.parameters()}
-    tokens = sum(reading.tokens for reading in (*isolated.readings, *outcome.extra_readings))
+    if isinstance(reader, MemoReader):
+        parameters["memo"] = True
+    reason = None if certified else outcome.reason
+    if reason is not None and withhold and outcome.answer is not None:
+        reason += "; the answer was withheld"
+    readings = (*isolated.readings, *outcome.extra_readings)
     return Certificate(
         claim=claim(outcome.answer, outcome.radius, threat, statement, passages),
         certified=certified,
@@ -42,12 +51,11 @@ def issue(
         parameters=parameters,
         evidence={"inputs": isolated.inputs, **outcome.evidence},
         assumptions=assumptions(passages, threat, statement, aggregator.method, parameters),
-        reason=None if certified else outcome.reason,
+        reason=reason,
         model={"name": reader.name, "fingerprint": reader.fingerprint},
         cost={
-            "model_passes": outcome.model_rows
-            or len(isolated.readings) + len(outcome.extra_readings),
-            "tokens": tokens,
+            "model_passes": outcome.model_rows or sum(reading.calls for reading in readings),
+            "tokens": sum(reading.tokens for reading in readings),
             "seconds": round(time.perf_counter() - began, 4),
         },
     )

@@ -24,6 +24,7 @@ from robust_components.rag.outcome import (
 )
 from robust_components.rag.outcome import Reachable as ReachableAnswers
 from robust_components.rag.plan import CombineRequest, Plan
+from robust_components.rag.surface import as_written
 
 FINAL_CALLS_AT_ONCE = 8
 
@@ -127,8 +128,12 @@ class KeywordAggregator:
             evidence["gold"] = list(gold)
             evidence["tau"] = reached.lowest(partial(normalised_contains_gold, gold=gold))
         merged = responses.of_sources()
+        written: dict[str, str] = {}
+        for source, reading in zip(isolated.passages.sources, isolated.readings, strict=True):
+            if merged[source] and reading.answer is not None:
+                written.setdefault(source, reading.answer)
         return Outcome(
-            answer=answer,
+            answer=None if answer is None else as_written(answer, written.values()),
             radius=radius,
             reason=reason,
             evidence=evidence,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from robust_components.models.protocols import Reading
+from robust_components.notices import warn_caller
 
 DEFAULT_SOURCE_KEY = "source_id"
+_HASH = re.compile(r"[0-9a-fA-F-]{32,}")
 UNREADABLE_HOST = "host that cannot be read"
 
 
@@ -74,28 +77,48 @@ class PassageResult:
         )
 
 
-def checked_source_key(source_key: Any) -> str:
-    """Return ``source_key``, or raise a ValueError that says what it must be."""
-    if not isinstance(source_key, str) or not source_key.removeprefix("host:"):
+def source_keys(source_key: Any) -> tuple[str, ...]:
+    """The metadata fields that may name a document's source, in order.
+
+    Args:
+        source_key: one field, or several; ``"host:url"`` is the host name of the URL in ``url``.
+
+    Raises:
+        ValueError: no field is named.
+    """
+    keys = (source_key,) if isinstance(source_key, str) else source_key
+    keys = tuple(keys) if isinstance(keys, Sequence) else ()
+    if not keys or not all(isinstance(key, str) and key.removeprefix("host:") for key in keys):
         raise ValueError(
-            f"source_key must name a metadata field, got {source_key!r}; "
+            f"source_key must name a metadata field, or several, got {source_key!r}; "
             "pass for example 'source_id' or 'host:url'"
         )
-    return source_key
+    return keys
 
 
-def source_of(
-    meta: Mapping[str, Any], document_id: str | None, source_key: str = DEFAULT_SOURCE_KEY
-) -> str | None:
-    """The source id of a framework's document.
+def source_of(meta: Mapping[str, Any], source_key: str | Sequence[str]) -> str | None:
+    """The source id in a document's metadata: the first value under one of ``source_key``.
 
-    ``source_key`` names a metadata field; with the prefix ``"host:"`` the host name of the URL in
-    that field counts (``"host:url"``). Without a value the document is its own source.
+    Raises:
+        ValueError: no field is named.
     """
-    value = meta.get(source_key.removeprefix("host:"))
-    if value is None or value == "":
-        return document_id
-    return _host(str(value)) if source_key.startswith("host:") else str(value)
+    for key in source_keys(source_key):
+        value = meta.get(key.removeprefix("host:"))
+        if value is not None and value != "":
+            return _host(str(value)) if key.startswith("host:") else str(value)
+    return None
+
+
+def warn_if_unnamed(passages: Sequence[str | Passage], source_key: str | Sequence[str]) -> None:
+    """Warn when there are documents, and none of them says who wrote it."""
+    documents = [passage for passage in passages if isinstance(passage, Passage)]
+    if documents and all(passage.source is None for passage in documents):
+        keys = " or ".join(map(repr, source_keys(source_key)))
+        warn_caller(
+            f"no document has {keys} in its metadata, so each counts as a source of its own, and "
+            "whoever wrote several has several votes; name the field that tells who wrote a "
+            "document with source_key, for example 'host:url'"
+        )
 
 
 def _host(url: str) -> str:
@@ -150,16 +173,26 @@ def _as_passage(position: int, item: Any) -> Passage:
 
 
 def _with_sources(passages: Sequence[Passage]) -> Iterator[tuple[Passage, str]]:
-    """Each passage with its source: as given, else its id, else a name nothing else has."""
-    named = [str(p.id if p.source is None else p.source) for p in passages]
-    taken = {
-        name
-        for name, passage in zip(named, passages, strict=True)
-        if passage.source is not None or passage.id is not None
-    }
-    for position, (name, passage) in enumerate(zip(named, passages, strict=True)):
-        anonymous = passage.source is None and passage.id is None
-        yield passage, _fresh(f"passage {position + 1}", taken) if anonymous else name
+    """Each passage with its source: as given, else by its id, else a name nothing else has.
+
+    An id that is a hash would tell nobody anything, so it is shortened and numbered.
+    """
+    explicit = {str(p.source) for p in passages if p.source is not None}
+    ids = {str(p.id) for p in passages if p.source is None and p.id is not None}
+    taken = explicit | ids
+    named: dict[str, str] = {}
+    for position, passage in enumerate(passages, start=1):
+        if passage.source is not None:
+            yield passage, str(passage.source)
+        elif passage.id is None:
+            yield passage, _fresh(f"passage {position}", taken)
+        else:
+            name = str(passage.id)
+            if name not in named:
+                hashed = _HASH.fullmatch(name) and name not in explicit
+                short = f"document {position} ({name[:8]})"
+                named[name] = _fresh(short, taken) if hashed else name
+            yield passage, named[name]
 
 
 def _fresh(name: str, taken: Set[str]) -> str:

@@ -175,6 +175,7 @@ def sound_reading(response: Any) -> Reading:
     if not isinstance(response, Reading):
         return Reading(None, failure=f"the model returned {type(response).__name__}, not a Reading")
     tokens: Any = response.tokens
+    calls: Any = response.calls
     probability: Any = response.probability
     answer: Any = response.answer
     failure: Any = response.failure
@@ -193,8 +194,13 @@ def sound_reading(response: Any) -> Reading:
         answer=answer if usable else None,
         probability=float(probability) if usable and probability is not None else None,
         failure=None if failure is None else str(failure),
-        tokens=int(tokens) if isinstance(tokens, Integral) else 0,
+        tokens=_count(tokens),
+        calls=_count(calls),
     )
+
+
+def _count(value: Any) -> int:
+    return max(0, int(value)) if isinstance(value, Integral) else 0
 
 
 def _is_probability(value: Any) -> bool:

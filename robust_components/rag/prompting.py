@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from robust_components.answers import is_abstention
 from robust_components.checks import positive_integer
-from robust_components.models.protocols import Reading, TextGenerator
+from robust_components.models.protocols import Completion, Reading, TextGenerator
 
 ISOLATED_PROMPT = """\
 Context information is below.
@@ -46,6 +47,19 @@ Write an accurate and concise answer to the query from these phrases alone. If t
 it, just say "I don't know".
 Query: {query}
 Answer:"""
+
+
+def refuse_prompts(isolated_prompt: str, keyword_prompt: str) -> None:
+    """Raise a ValueError if a template is given where no model is prompted."""
+    for name, value, default in (
+        ("isolated_prompt", isolated_prompt, ISOLATED_PROMPT),
+        ("keyword_prompt", keyword_prompt, KEYWORD_PROMPT),
+    ):
+        if value != default:
+            raise ValueError(
+                f"{name} goes with a chat model, and there is none, got {value[:60]!r}; leave it "
+                "out or pass a chat model"
+            )
 
 
 class PromptReader:
@@ -112,6 +126,10 @@ class PromptReader:
 
     def to_reading(self, response: Any, *, truncated: bool = False) -> Reading:
         """Turn a completion, or the exception that took its place, into a reading."""
+        if isinstance(response, Completion):
+            said = response.text if response.failure is None else response.failure
+            reading = self.to_reading(said, truncated=truncated)
+            return replace(reading, tokens=response.tokens, calls=response.calls)
         if isinstance(response, BaseException):
             failure = f"{type(response).__name__}: {response}"[:200]
             return Reading(None, failure=failure, truncated=truncated)
@@ -128,11 +146,11 @@ class PromptReader:
         return Reading(None if is_abstention(text) else text, truncated=truncated)
 
     def read(self, query: str, passages: Sequence[str]) -> list[Reading]:
-        return self.readings(passages, self.generator.generate(self.read_prompts(query, passages)))
+        return self.readings(passages, self._complete(self.read_prompts(query, passages)))
 
     async def read_async(self, query: str, passages: Sequence[str]) -> list[Reading]:
         prompts = self.read_prompts(query, passages)
-        return self.readings(passages, await self._generate_async(prompts))
+        return self.readings(passages, await self._complete_async(prompts))
 
     def readings(self, passages: Sequence[str], responses: Sequence[Any]) -> list[Reading]:
         """Pair responses with passages, in order."""
@@ -148,18 +166,24 @@ class PromptReader:
     def combine_many(self, query: str, keyword_sets: Sequence[Sequence[str]]) -> list[Reading]:
         """One reading for each keyword set."""
         prompts = [self.combine_prompt(query, keywords) for keywords in keyword_sets]
-        return [self.to_reading(response) for response in self.generator.generate(prompts)]
+        return [self.to_reading(response) for response in self._complete(prompts)]
 
     async def combine_many_async(
         self, query: str, keyword_sets: Sequence[Sequence[str]]
     ) -> list[Reading]:
         prompts = [self.combine_prompt(query, keywords) for keywords in keyword_sets]
-        return [self.to_reading(response) for response in await self._generate_async(prompts)]
+        return [self.to_reading(response) for response in await self._complete_async(prompts)]
 
-    async def _generate_async(self, prompts: list[str]) -> Sequence[Any]:
-        if hasattr(self.generator, "generate_async"):
-            return await self.generator.generate_async(prompts)  # type: ignore[no-any-return]
-        return await asyncio.to_thread(self.generator.generate, prompts)
+    def _complete(self, prompts: list[str]) -> Sequence[Any]:
+        """With what the calls took, if the generator says it."""
+        complete = getattr(self.generator, "completions", self.generator.generate)
+        return complete(prompts)
+
+    async def _complete_async(self, prompts: list[str]) -> Sequence[Any]:
+        for name in ("completions_async", "generate_async"):
+            if hasattr(self.generator, name):
+                return await getattr(self.generator, name)(prompts)  # type: ignore[no-any-return]
+        return await asyncio.to_thread(self._complete, prompts)
 
 
 def _fill(template: str, **values: str) -> str:

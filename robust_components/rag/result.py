@@ -58,6 +58,16 @@ class RAGResult:
     tokens: tuple[TokenResult, ...] = ()
     keywords: tuple[str, ...] = ()
 
+    @property
+    def reason(self) -> str | None:
+        """Why the answer is not certified, or ``None``."""
+        return self.certificate.reason
+
+    @property
+    def withheld(self) -> bool:
+        """Whether there was an answer that is not given, for want of a certificate."""
+        return self.abstained and self.certificate.evidence.get("answer") is not None
+
     def supporting(self) -> tuple[PassageResult, ...]:
         """Passages whose source supports the aggregated answer."""
         return tuple(p for p in self.passages if p.supports)

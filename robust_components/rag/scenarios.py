@@ -46,6 +46,11 @@ class PassageList:
         return frozenset(s for s, bad in zip(self.sources, self.failed, strict=True) if bad)
 
     @property
+    def chunked(self) -> bool:
+        """Whether a source holds several passages, so that others may have more of them, too."""
+        return len(set(self.sources)) < len(self.sources)
+
+    @property
     def slots(self) -> dict[str, int]:
         """Passages held by each source, in order of first appearance."""
         counts: dict[str, int] = {}
@@ -66,9 +71,11 @@ def modification_scenarios(passages: PassageList, budget: int) -> Iterator[Scena
     """All scenarios in which up to ``budget`` sources differ, for modification and observed sets.
 
     Removing a source frees as many slots as it held; each freed slot may go to another unknown
-    source. In a list shorter than ``top_k`` a rewritten passage may also be missing altogether,
-    so that budget left over can add sources without removing any. Yields nothing when more
-    sources failed than the budget allows.
+    source. In a chunked list it may go to one more passage of a listed source as well, which then
+    responds in some other way, or contradicts itself and does not respond: it is taken to respond
+    arbitrarily like a newcomer, whose number stays what it was. In a list shorter than ``top_k`` a
+    rewritten passage may also be missing altogether, so that budget left over can add sources
+    without removing any. Yields nothing when more sources failed than the budget allows.
     """
     slots = passages.slots
     failed = passages.failed_sources
@@ -83,8 +90,14 @@ def modification_scenarios(passages: PassageList, budget: int) -> Iterator[Scena
         for removed in itertools.combinations(healthy, removed_count):
             gone = failed.union(removed)
             freed = sum(slots[source] for source in gone)
-            kept = tuple(i for i, s in enumerate(passages.sources) if s not in gone)
-            yield Scenario(kept, freed + min(left - removed_count, room))
+            newcomers = freed + min(left - removed_count, room)
+            staying = [source for source in slots if source not in gone]
+            joined_most = min(newcomers, len(staying)) if passages.chunked else 0
+            for joined_count in range(joined_most + 1):
+                for joined in itertools.combinations(staying, joined_count):
+                    left_out = gone.union(joined)
+                    kept = (i for i, s in enumerate(passages.sources) if s not in left_out)
+                    yield Scenario(tuple(kept), newcomers)
 
 
 def injection_scenarios(

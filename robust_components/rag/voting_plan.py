@@ -131,9 +131,14 @@ def _voting_reason(ballot: Ballot, winner: str | None, radius: int) -> str:
     if winner is None:
         return "no source votes: all abstain, fail or contradict themselves"
     counts = ballot.counts()
-    second = max((n for answer, n in counts.items() if answer != winner), default=0)
+    first = counts.pop(winner)
+    second = counts.most_common(1)
+    others = "none says anything else"
+    if second:
+        others = f"{second[0][1]} {'says' if second[0][1] == 1 else 'say'} {second[0][0]!r}"
     lost = f" and {failed} failed" if failed else ""
+    hostile = max(radius + 1, failed)
     return (
-        f"{counts[winner]} sources say {winner!r}, the runner-up has {second}{lost}: "
-        f"{radius + 1} hostile could decide it"
+        f"{first} source{'s say' if first > 1 else ' says'} {winner!r}, {others}{lost}: "
+        f"{hostile} hostile source{'s' if hostile > 1 else ''} could change the answer"
     )

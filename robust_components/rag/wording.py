@@ -9,6 +9,9 @@ from robust_components.answers import NORMALISER
 from robust_components.rag.scenarios import PassageList
 from robust_components.threats import PassageInjection, PassageModification
 
+MEMO = (
+    "A memo kept the first response to each prompt; this is conditional on a deterministic model."
+)
 DETERMINISTIC_MODEL = "The model gives the same response to the same prompt."
 ONE_PARTY = "Passages with one source id come from one party, and each hostile party is one source."
 POINTWISE = "The retriever scores each passage alone, so injected passages move no clean one."
@@ -61,6 +64,8 @@ def assumptions(
     The verifier asks for the same sentences, which it words on its own.
     """
     sentences = [DETERMINISTIC_MODEL, ONE_PARTY, f"Answers are compared after: {NORMALISER}."]
+    if parameters.get("memo"):
+        sentences.append(MEMO)
     if method == "decoding":
         margin = parameters["numerical_margin"]
         sentences.append(f"Rounding changes a lead between two tokens by at most {margin}.")
@@ -73,7 +78,7 @@ def assumptions(
             f"which the retriever cuts at {passages.top_k}.",
         ]
     else:
-        if method != "voting":
+        if method != "voting" and not passages.chunked:
             sentences.append(NEW_SOURCES)
         sentences.append(f"The retriever cuts its list at {passages.top_k} passages.")
     if passages.failed_sources:

@@ -27,6 +27,9 @@ OF_INJECTION = (
     "The retriever scores each passage alone, so injected passages move no clean one.",
     "Injected passages belong to sources not in the clean list.",
 )
+REMEMBERED = (
+    "A memo kept the first response to each prompt; this is conditional on a deterministic model."
+)
 STRANGERS = "A passage that takes a freed slot belongs to a source not otherwise in the list."
 
 
@@ -42,6 +45,8 @@ def needed_assumptions(certificate: Mapping[str, Any], listed: RankedList) -> It
     longest = len(listed.owners) + listed.room
     yield from ALWAYS
     yield OF_STATEMENTS[certificate["statement"]]
+    if parameters.get("memo"):
+        yield REMEMBERED
     if certificate["method"] == "decoding":
         margin = entry(parameters, "numerical_margin", "parameters")
         text = margin if isinstance(margin, str) else shown(margin)
@@ -55,7 +60,7 @@ def needed_assumptions(certificate: Mapping[str, Any], listed: RankedList) -> It
         )
     else:
         yield f"The retriever cuts its list at {longest} passages."
-        if certificate["method"] != "voting":
+        if certificate["method"] != "voting" and not listed.chunked:
             yield STRANGERS
     if listed.failed:
         count, one = len(listed.failed), len(listed.failed) == 1

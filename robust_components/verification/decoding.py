@@ -8,7 +8,9 @@ integer a voter.
 
 With eta = p/q a token stays in a scenario with voters B and e arbitrary sources if every duel's
 ``sum over B of (q*v - s*p*scale) - e*(q + s*p)*scale`` exceeds q*margin (rule "wins", s = 1), or
-is at least q*margin (rule "holds", s = -1).
+is at least q*margin (rule "holds", s = -1). If a source holds several passages, a passage that
+takes a freed slot may join a listed source, where it moves a lead by up to 1 and raises no
+threshold: under modification an arbitrary source then costs at least q*scale.
 """
 
 from __future__ import annotations
@@ -174,6 +176,8 @@ def _step_radius(
         raise UnverifiableError(f"The rule {shown(rule)} is unknown.")
     shift = RULES[rule] * votes.numerator * votes.scale
     cost = votes.denominator * votes.scale + shift
+    if listed.chunked and threat["kind"] == "passage_modification":
+        cost = max(cost, votes.denominator * votes.scale)
     least = votes.denominator * votes.margin + (rule == "wins")
     totals = []
     for duel in listing(entry(step, "duels", "a step"), "a step's duels", MAX_PASSAGES):

@@ -65,7 +65,8 @@ def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
             f"The answer {shown(answer)} cannot come from an empty keyword set, which gives "
             "an abstention."
         )
-    radius = _radius(certificate["threat"], listed, rule) if listed.owners else 0
+    # A smaller radius is true as well: the component's searches have bounds of their own.
+    radius = _radius(certificate, listed, rule) if listed.owners else 0
     yield from common_problems(certificate, listed, answer, radius)
 
 
@@ -241,7 +242,8 @@ class ModificationCheck:
         self.listed = listed
         self.rule = rule
         merged = _merged(listed, len(listed.owners))
-        self.patterns = rule.patterns(list(merged.values()))
+        self.responding = list(merged.values())
+        self.patterns = rule.patterns(self.responding)
         self.everyone = (1 << len(merged)) - 1
         self.given_up = sum(listed.slots[source] for source in listed.failed)
         bits = {source: 1 << number for number, source in enumerate(merged)}
@@ -253,15 +255,36 @@ class ModificationCheck:
 
     def withstands(self, budget: int) -> bool:
         attack, left = Attack(self.rule), budget - len(self.listed.failed)
-        return not any(
-            attack.succeeds(
-                self.patterns,
-                self.everyone & ~gone,
-                self.given_up + freed + min(left - hostile, self.listed.room),
-            )
-            for hostile in range(min(left, len(self.listed.healthy)), -1, -1)
-            for gone, freed in self._choices(hostile)
-        )
+        for hostile in range(min(left, len(self.listed.healthy)), -1, -1):
+            for gone, freed in self._choices(hostile):
+                arbitrary = self.given_up + freed + min(left - hostile, self.listed.room)
+                for staying in self._without_joined(self.everyone & ~gone, arbitrary):
+                    if attack.succeeds(self.patterns, staying, arbitrary):
+                        return False
+        return True
+
+    def _without_joined(self, staying: int, arbitrary: int) -> Iterator[int]:
+        """The staying responses, without those of sources that passages in freed slots join.
+
+        In a chunked list such a passage may belong to any source and change its response: that
+        source is one of the arbitrary ones then. Equal responses are only counted.
+        """
+        yield staying
+        if not self.listed.chunked:
+            return
+        equal: dict[Words, list[int]] = {}
+        for number, words in enumerate(self.responding):
+            if staying >> number & 1:
+                equal.setdefault(words, []).append(1 << number)
+        members = list(equal.values())
+        for joined in range(1, min(arbitrary, staying.bit_count()) + 1):
+            for chosen in itertools.combinations_with_replacement(range(len(members)), joined):
+                self.rule.work.spend(1 + joined)
+                taken = Counter(chosen)
+                if all(number <= len(members[kind]) for kind, number in taken.items()):
+                    yield staying & ~_union(
+                        bit for kind, number in taken.items() for bit in members[kind][:number]
+                    )
 
     def _choices(self, hostile: int) -> Iterator[tuple[int, int]]:
         """The responses (a bit set) and slots that some choice of ``hostile`` sources gives up."""
@@ -275,9 +298,11 @@ class ModificationCheck:
                 )
 
 
-def _radius(threat: Mapping[str, Any], listed: RankedList, rule: Rule) -> int:
+def _radius(certificate: Mapping[str, Any], listed: RankedList, rule: Rule) -> int:
+    """The largest budget that holds, up to the stated radius."""
+    threat = certificate["threat"]
     if threat["kind"] == "passage_injection":
         check = InjectionCheck(listed, rule, threat["passages_per_source"]).withstands
     else:
         check = ModificationCheck(listed, rule).withstands
-    return largest_budget(listed, check)
+    return largest_budget(listed, check, certificate["radius"])

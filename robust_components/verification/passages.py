@@ -44,6 +44,11 @@ class RankedList:
     room: int
 
     @property
+    def chunked(self) -> bool:
+        """Whether a source holds several passages; a freed slot may then go to any source."""
+        return len(self.slots) < len(self.owners)
+
+    @property
     def healthy(self) -> list[int]:
         return [source for source in range(len(self.slots)) if source not in self.failed]
 
@@ -100,14 +105,17 @@ def injections(
         yield length - ejected, min(hostile, injected) + still_failed
 
 
-def largest_budget(listed: RankedList, holds: Callable[[int], bool]) -> int:
-    """The largest budget for which the answer stays, as it does for every smaller one.
+def largest_budget(
+    listed: RankedList, holds: Callable[[int], bool], most: int | None = None
+) -> int:
+    """The largest budget, up to ``most``, for which the answer stays, as for every smaller one.
 
     Budgets below the number of failed sources are not asked for, nor are budgets beyond one more
     than the number of sources.
     """
     radius = 0
-    for budget in range(max(1, len(listed.failed)), len(listed.slots) + 2):
+    end = len(listed.slots) + 1 if most is None else min(most, len(listed.slots) + 1)
+    for budget in range(max(1, len(listed.failed)), end + 1):
         if not holds(budget):
             break
         radius = budget

@@ -163,10 +163,14 @@ def test_a_failed_call_is_tried_again(documents):
 
 @pytest.mark.parametrize("answer", ["", ChatMessage.from_assistant()], ids=["empty", "no text"])
 def test_no_text_is_a_failure(documents, answer):
-    result = RobustRAGGenerator(mock(lambda messages: answer)).run(query=QUERY, documents=documents)
-    assert result["answers"][0].meta["abstained"] is True
-    assert not result["certificate"]["certified"]
-    assert all(detail["failure"] for detail in details_of(result))
+    def reply(messages):
+        return answer if "Mars" in messages[0].text else city_in(messages)
+
+    result = RobustRAGGenerator(mock(reply), retries=0).run(query=QUERY, documents=documents)
+    assert [bool(detail["failure"]) for detail in details_of(result)] == [False, True] + [False] * 4
+    silent = RobustRAGGenerator(mock(lambda messages: answer), retries=0)
+    with pytest.raises(RuntimeError, match="no usable response to any of 6 passages"):
+        silent.run(query=QUERY, documents=documents)
 
 
 async def test_a_call_that_takes_too_long_counts_as_hostile(documents):

@@ -17,30 +17,49 @@ from haystack.components.generators.utils import print_streaming_chunk
 
 from haystack_integrations.components.generators.robust_components import RobustRAGGenerator
 
-CHANGED = {
-    "aggregation": "keyword",
+
+def keywords(text: str) -> list[str]:
+    """A keyword extractor of the user's own."""
+    return text.split()
+
+
+COMMON = {
     "corruption_size": 2,
     "top_k": 10,
-    "alpha": 0.4,
-    "beta": 2.0,
-    "long_form": True,
-    "max_optional_keywords": 5,
-    "max_final_calls": 32,
-    "choices": ["yes", "no"],
-    "gamma": 0.5,
-    "eta": "0.125",
-    "max_tokens": 16,
-    "numerical_margin": 0.001,
-    "max_branches": 8,
     "on_uncertified": "abstain",
     "abstention": "No answer.",
-    "source_key": "host:url",
+    "source_key": ["source_id", "host:url"],
     "max_concurrency": 3,
     "timeout": 5.0,
     "retries": 0,
+    "retry_delay": 0.25,
+    "streaming_callback": print_streaming_chunk,
+}
+PROMPTS = {
+    "memo": True,
     "isolated_prompt": "{passage} {query}",
     "keyword_prompt": "{keywords} {query}",
-    "streaming_callback": print_streaming_chunk,
+}
+CHANGED = {
+    "voting": {**COMMON, **PROMPTS, "choices": ["yes", "no"]},
+    "keyword": {
+        **COMMON,
+        **PROMPTS,
+        "alpha": 0.4,
+        "beta": 2.0,
+        "keyword_extractor": print_streaming_chunk,
+        "long_form": True,
+        "max_optional_keywords": 5,
+        "max_final_calls": 32,
+    },
+    "decoding": {
+        **COMMON,
+        "gamma": 0.5,
+        "eta": "0.125",
+        "max_tokens": 16,
+        "numerical_margin": 0.001,
+        "max_branches": 8,
+    },
 }
 TOKEN_MODEL = {
     "token_model": "models/tiny",
@@ -67,13 +86,23 @@ def test_with_the_embedded_reader():
     assert restored.chat_generator is None
 
 
-def test_every_parameter_is_kept():
-    component = RobustRAGGenerator(MockChatGenerator("Paris"), **CHANGED)
+@pytest.mark.parametrize("aggregation", CHANGED)
+def test_every_parameter_is_kept(aggregation):
+    changed = {"aggregation": aggregation, **CHANGED[aggregation]}
+    inner = None if aggregation == "decoding" else MockChatGenerator("Paris")
+    component = RobustRAGGenerator(inner, **changed)
     restored = round_trip(component)
-    assert {name: getattr(restored, name) for name in CHANGED} == CHANGED
+    assert {name: getattr(restored, name) for name in changed} == changed
     names = set(inspect.signature(RobustRAGGenerator.__init__).parameters) - {"self"}
-    kept = set(component.to_dict()["init_parameters"])
-    assert kept == names == {*CHANGED, *TOKEN_MODEL, "chat_generator"}
+    assert set(component.to_dict()["init_parameters"]) == names
+    every = {name for changes in CHANGED.values() for name in changes}
+    assert names == {*every, *TOKEN_MODEL, "aggregation", "chat_generator"}
+
+
+def test_an_extractor_of_ones_own_is_kept_by_name():
+    component = RobustRAGGenerator(aggregation="keyword", keyword_extractor=keywords)
+    stored = component.to_dict()
+    assert stored["init_parameters"]["keyword_extractor"].endswith("test_serialisation.keywords")
 
 
 def test_a_token_model_is_kept_by_name():
@@ -95,26 +124,35 @@ def test_with_a_nested_chat_generator(inner, documents):
 
 
 def test_numpy_values_become_plain():
-    component = RobustRAGGenerator(
-        corruption_size=np.int64(2),
-        top_k=np.int32(10),
-        alpha=np.float64(0.3),
-        beta=np.float32(3),
-        max_optional_keywords=np.int64(12),
-        max_final_calls=np.int64(256),
-        choices=np.array(["yes", "no"]),
-        gamma=np.float64(0.5),
-        eta=np.int64(0),
-        max_tokens=np.int64(16),
-        numerical_margin=np.float32(0.001),
-        max_branches=np.int64(8),
-        max_concurrency=np.int64(8),
-        timeout=np.float64(60),
-        retries=np.int64(1),
-    )
-    values = component.to_dict()["init_parameters"].values()
-    assert {type(value).__module__ for value in values} == {"builtins"}
-    round_trip(component)
+    common = {
+        "corruption_size": np.int64(2),
+        "top_k": np.int32(10),
+        "max_concurrency": np.int64(8),
+        "timeout": np.float64(60),
+        "retries": np.int64(1),
+        "retry_delay": np.float32(0.5),
+    }
+    keyword = {
+        "alpha": np.float64(0.4),
+        "beta": np.float32(3),
+        "max_optional_keywords": np.int64(12),
+        "max_final_calls": np.int64(256),
+    }
+    decoding = {
+        "gamma": np.float64(0.5),
+        "eta": np.int64(0),
+        "max_tokens": np.int64(16),
+        "numerical_margin": np.float32(0.001),
+        "max_branches": np.int64(8),
+    }
+    for component in (
+        RobustRAGGenerator(choices=np.array(["yes", "no"]), **common),
+        RobustRAGGenerator(aggregation="keyword", **common, **keyword),
+        RobustRAGGenerator(aggregation="decoding", **common, **decoding),
+    ):
+        values = component.to_dict()["init_parameters"].values()
+        assert {type(value).__module__ for value in values} == {"builtins"}
+        round_trip(component)
 
 
 @pytest.mark.parametrize("alpha", ["0.3", Decimal("0.3"), np.float32(0.3), Fraction(3, 10), 0.3])

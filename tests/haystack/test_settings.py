@@ -8,6 +8,8 @@ pytest.importorskip("haystack")
 
 from haystack_integrations.components.generators.robust_components import RobustRAGGenerator
 
+DECODING = {"aggregation": "decoding", "chat_generator": None}
+
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
@@ -19,11 +21,11 @@ from haystack_integrations.components.generators.robust_components import Robust
         ({"aggregation": "keyword", "alpha": 1.5}, ValueError, "alpha"),
         ({"aggregation": "keyword", "beta": 0}, ValueError, "beta"),
         ({"choices": ["yes"]}, ValueError, "choices must be at least 2"),
-        ({"gamma": 0}, ValueError, r"gamma must be in \(0, 1\], got 0"),
-        ({"eta": 1}, ValueError, r"eta must be in \[0, 1\), got 1"),
-        ({"max_tokens": 0}, ValueError, "max_tokens must be >= 1, got 0"),
-        ({"numerical_margin": 0.5}, ValueError, "numerical_margin must be"),
-        ({"max_branches": 0}, ValueError, "max_branches must be >= 1"),
+        ({**DECODING, "gamma": 0}, ValueError, r"gamma must be in \(0, 1\], got 0"),
+        ({**DECODING, "eta": 1}, ValueError, r"eta must be in \[0, 1\), got 1"),
+        ({**DECODING, "max_tokens": 0}, ValueError, "max_tokens must be >= 1, got 0"),
+        ({**DECODING, "numerical_margin": 0.5}, ValueError, "numerical_margin must be"),
+        ({**DECODING, "max_branches": 0}, ValueError, "max_branches must be >= 1"),
         ({"aggregation": "decoding"}, TypeError, "next-token probabilities.*MockChatGenerator"),
         ({"aggregation": "decoding", "token_model": "m"}, ValueError, "exclude each other"),
         ({"token_model_kwargs": {"a": 1}}, ValueError, "needs a token_model"),

@@ -22,6 +22,7 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 import robust_components
 from langchain_robust import RobustRAGGenerator
 from robust_components import Certificate
+from robust_components.models.protocols import ModelFailedError
 from robust_components.models.testing import KeywordReader
 from robust_components.rag.passages import Passage
 
@@ -189,16 +190,19 @@ def test_a_failed_call_is_tried_again(documents: list[Document]) -> None:
     llm = RunnableLambda(flaky)
     passages = ask(RobustRAGGenerator(llm=llm), documents).response_metadata["passages"]
     assert all(passage["failure"] is None for passage in passages)
-    passages = ask(RobustRAGGenerator(llm=llm, retries=0), ["new"]).response_metadata["passages"]
-    assert passages[0]["failure"].startswith("ConnectionError")
+    with pytest.raises(ModelFailedError, match="ConnectionError"):
+        ask(RobustRAGGenerator(llm=llm, retries=0), ["new"])
 
 
 @pytest.mark.parametrize("answer", [None, 3, {"content": "Paris"}, "", AIMessage("")])
 def test_responses_that_are_no_text_count_as_hostile(answer: Any) -> None:
     llm = RunnableLambda(lambda prompt: answer)
-    message = ask(RobustRAGGenerator(llm=llm, retries=0, timeout=5), ["one", "two"])
-    assert message.response_metadata["abstained"]
-    assert all(passage["failure"] for passage in message.response_metadata["passages"])
+    with pytest.raises(ModelFailedError, match="no usable response to any of 2 passages"):
+        ask(RobustRAGGenerator(llm=llm, retries=0, timeout=5), ["one", "two"])
+    mixed = RunnableLambda(lambda prompt: "Paris" if "one" in prompt else answer)
+    passages = ask(RobustRAGGenerator(llm=mixed, retries=0, timeout=5), ["one", "two"])
+    failures = [passage["failure"] for passage in passages.response_metadata["passages"]]
+    assert failures[0] is None and failures[1]
 
 
 def test_content_blocks_strings_and_core_readers_are_read() -> None:
@@ -248,7 +252,9 @@ async def test_no_llm_means_the_embedded_reader(documents: list[Document]) -> No
 
 def test_copies_and_changed_settings_take_effect(paris: Any, documents: list[Document]) -> None:
     generator = RobustRAGGenerator(llm=paris, aggregation="keyword", keyword_extractor=Words())
-    voting = generator.model_copy(update={"aggregation": "voting", "corruption_size": 2})
+    voting = generator.model_copy(
+        update={"aggregation": "voting", "keyword_extractor": None, "corruption_size": 2}
+    )
     certificate = ask(voting, documents).response_metadata["certificate"]
     assert certificate["method"] == "voting" and certificate["threat"]["budget"] == 2
     assert copy.copy(voting) == voting

@@ -73,7 +73,11 @@ async def test_model_calls_are_children_of_the_generators_run(
     chat: Callable[..., Any], documents: list[Document], asynchronous: bool, aggregation: str
 ) -> None:
     llm = chat({"Several sources": "Paris", "Eiffel": "Paris", "Louvre": "Paris"})
-    generator = RobustRAGGenerator(llm=llm, aggregation=aggregation, keyword_extractor=Words())
+    generator = RobustRAGGenerator(
+        llm=llm,
+        aggregation=aggregation,
+        keyword_extractor=Words() if aggregation == "keyword" else None,
+    )
     tracer = RunCollectorCallbackHandler()
     config = {
         "callbacks": [tracer],

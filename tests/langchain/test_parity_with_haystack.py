@@ -57,9 +57,11 @@ def settings(rng: random.Random, aggregation: str) -> dict[str, Any]:
         "aggregation": aggregation,
         "corruption_size": rng.choice((1, 1, 2)),
         "top_k": rng.choice((None, 5, 10)),
-        "alpha": rng.choice((0.3, 0.5, "0.6")),
-        "beta": rng.choice((2, 2.5, "3")),
-        "choices": rng.choice((None, None, ["Paris", "Rome"])),
+        **(
+            {"choices": rng.choice((None, None, ["Paris", "Rome"]))}
+            if aggregation == "voting"
+            else {"alpha": rng.choice((0.3, 0.5, "0.6")), "beta": rng.choice((2, 2.5, "3"))}
+        ),
         "on_uncertified": rng.choice(("answer", "abstain")),
         "retries": 0,
     }

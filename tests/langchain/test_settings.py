@@ -14,21 +14,23 @@ from pydantic import ValidationError
 from langchain_robust import RobustRAGGenerator
 from robust_components.models.testing import TableTokenModel
 
+DECODING: dict[str, Any] = {"aggregation": "decoding"}
+
 
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
         ({"corruption_size": 0}, "corruption_size must be >= 1, got 0"),
         ({"top_k": 0}, "top_k must be >= 1"),
-        ({"alpha": 1.5}, "alpha must be in (0, 1], got 1.5"),
-        ({"beta": 0}, "beta must be"),
+        ({"aggregation": "keyword", "alpha": 1.5}, "alpha must be in (0, 1], got 1.5"),
+        ({"aggregation": "keyword", "beta": 0}, "beta must be"),
         ({"aggregation": "mean"}, "aggregation must be"),
         ({"on_uncertified": "shrug"}, "on_uncertified must be"),
-        ({"gamma": 0}, "gamma must be in (0, 1], got 0"),
-        ({"eta": 1}, "eta must be in [0, 1), got 1"),
-        ({"max_tokens": 0}, "max_tokens must be >= 1, got 0"),
-        ({"numerical_margin": 0.5}, "numerical_margin must be in [0, 0.1], got 0.5"),
-        ({"max_branches": 0}, "max_branches must be >= 1, got 0"),
+        ({**DECODING, "gamma": 0}, "gamma must be in (0, 1], got 0"),
+        ({**DECODING, "eta": 1}, "eta must be in [0, 1), got 1"),
+        ({**DECODING, "max_tokens": 0}, "max_tokens must be >= 1, got 0"),
+        ({**DECODING, "numerical_margin": 0.5}, "numerical_margin must be in [0, 0.1], got 0.5"),
+        ({**DECODING, "max_branches": 0}, "max_branches must be >= 1, got 0"),
         ({"output": "xml"}, "'message' or 'dict'"),
         ({"timeout": -1}, "timeout must be > 0"),
         ({"retries": -1}, "retries must be >= 0"),

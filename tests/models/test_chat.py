@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from robust_components.models.chat import ChatCompleter
+from robust_components.models.chat import ChatCompleter, settings_fingerprint, total_tokens
+from robust_components.models.protocols import Completion
 
 
 def test_results_keep_the_order_of_the_prompts():
@@ -125,8 +126,103 @@ def test_calls_see_the_context_of_the_caller():
         ({"max_concurrency": 0}, "max_concurrency must be >= 1"),
         ({"retries": -1}, "retries must be >= 0"),
         ({"retries": 1.5}, "retries must be an integer"),
+        ({"retry_delay": -1}, "retry_delay must be >= 0"),
+        ({"retry_delay": math.inf}, "retry_delay must be >= 0"),
     ],
 )
 def test_options_out_of_range(options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         ChatCompleter(**{"complete": str, **options})
+
+
+def test_completions_say_what_the_calls_took():
+    attempts = []
+
+    def complete(prompt):
+        attempts.append(prompt)
+        if prompt == "bad" or attempts.count(prompt) < 2:
+            raise ConnectionError(prompt)
+        return Completion("yes", tokens=7)
+
+    async def complete_async(prompt):
+        return complete(prompt)
+
+    for chat in (
+        ChatCompleter(complete, retries=2, retry_delay=0),
+        ChatCompleter(None, complete_async, retries=2, retry_delay=0),
+    ):
+        attempts.clear()
+        good, bad = chat.completions(["good", "bad"])
+        assert (good.text, good.tokens, good.calls) == ("yes", 7, 2)
+        assert (bad.text, bad.calls) == (None, 3) and isinstance(bad.failure, ConnectionError)
+        attempts.clear()
+        good, bad = asyncio.run(chat.completions_async(["good", "bad"]))
+        assert (good.calls, bad.calls) == (2, 3)
+    (wrong,) = ChatCompleter(lambda prompt: Completion(7), retries=0).completions(["a"])
+    assert isinstance(wrong.failure, TypeError)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_attempts_wait_longer_and_longer(asynchronous):
+    moments = []
+
+    def complete(prompt):
+        moments.append(time.monotonic())
+        raise ConnectionError
+
+    async def complete_async(prompt):
+        return complete(prompt)
+
+    chat = ChatCompleter(complete, complete_async, retries=2, retry_delay=0.1)
+    if asynchronous:
+        asyncio.run(chat.generate_async(["a"]))
+    else:
+        chat.generate(["a"])
+    first, second = moments[1] - moments[0], moments[2] - moments[1]
+    assert first >= 0.09 and second >= 0.19
+
+
+def test_a_call_that_waits_for_its_retry_holds_up_no_other():
+    order = []
+
+    def complete(prompt):
+        order.append(prompt)
+        if prompt == "bad":
+            raise ConnectionError
+        return prompt
+
+    ChatCompleter(complete, retries=1, retry_delay=0.2, max_concurrency=1).generate(["bad", *"abc"])
+    assert order == ["bad", "a", "b", "c", "bad"]
+
+
+def test_the_providers_own_time_out_keeps_its_words():
+    async def complete(prompt):
+        raise TimeoutError("gateway")
+
+    (failure,) = asyncio.run(ChatCompleter(None, complete, retries=0).generate_async(["a"]))
+    assert str(failure) == "gateway"
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}, 7),
+        ({"prompt_tokens": 3, "completion_tokens": 4}, 7),
+        ({"input_tokens": 3, "output_tokens": None}, 3),
+        ({"total_tokens": True}, 0),
+        ({"total_tokens": -1}, 0),
+        ({}, 0),
+        (None, 0),
+        ("7", 0),
+    ],
+)
+def test_tokens_are_read_from_usage_data(usage, tokens):
+    assert total_tokens(usage) == tokens
+
+
+def test_settings_have_a_stable_fingerprint():
+    one = settings_fingerprint({"temperature": 0, "seed": 1, "client": object()})
+    assert one == settings_fingerprint({"seed": 1, "client": object(), "temperature": 0})
+    assert one != settings_fingerprint({"temperature": 0.5, "seed": 1, "client": object()})
+    assert settings_fingerprint(None) == settings_fingerprint({}) == "unknown"
+    assert settings_fingerprint({1: 2, "a": 3}) == "unknown"

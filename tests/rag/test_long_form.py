@@ -56,7 +56,7 @@ def test_long_form_asks_for_phrases_and_then_for_a_long_answer():
     passages = [f"{text}, {extra}" for text, extra in zip(passages, "abcde", strict=True)]
     result = generator.run("Tell me a bio of X", passages)
     assert result.keywords == ("nobel prize", "polish novelist")
-    assert result.answer == "nobel prize, polish novelist"
+    assert result.answer == "Nobel Prize, Polish novelist"
     assert "Phrases:" in model.prompts[0] and "Phrases that enough" in model.prompts[-1]
 
 
@@ -140,8 +140,8 @@ def test_both_adapters_take_long_form():
     mock = chat.MockChatGenerator(response_fn=reply)
     component = HaystackGenerator(mock, "keyword", long_form=True)
     output = component.run("bio", [haystack.Document(content=text) for text in texts])
-    assert output["answers"][0].data == "nobel prize"
+    assert output["answers"][0].data == "Nobel Prize"
     model = runnables.RunnableLambda(phrases_or_answer)
     robust = LangChainGenerator(llm=model, aggregation="keyword", long_form=True)
     context = [documents.Document(page_content=text, id=text) for text in texts]
-    assert robust.invoke({"question": "bio", "context": context}).content == "nobel prize"
+    assert robust.invoke({"question": "bio", "context": context}).content == "Nobel Prize"

@@ -101,15 +101,15 @@ def test_passages_given_are_left_as_they_are():
     ],
 )
 def test_source_of_a_document(meta, key, source):
-    assert source_of(meta, "doc", key) == source
+    assert (source_of(meta, key) or "doc") == source
 
 
 def test_pages_of_one_host_have_one_vote():
     urls = ["https://spam.example/1", "HTTP://SPAM.example/2", "spam.example/3", "//spam.example"]
-    assert len({source_of({"url": url}, None, "host:url") for url in urls}) == 1
+    assert len({source_of({"url": url}, "host:url") for url in urls}) == 1
 
 
 def test_pages_of_a_host_that_cannot_be_read_off_are_no_separate_parties():
     """A hostile host that publishes malformed links would have as many votes as it likes."""
     urls = [f"http://[spam.example/{page}" for page in range(3)]
-    assert len({source_of({"url": url}, None, "host:url") for url in urls}) == 1
+    assert len({source_of({"url": url}, "host:url") for url in urls}) == 1

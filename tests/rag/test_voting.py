@@ -70,7 +70,7 @@ def test_honest_support():
 def test_the_reason_names_the_votes():
     reason = make().run("q", ["a", "a", "b"]).certificate.reason
     assert "2 sources say 'a'" in reason
-    assert "runner-up has 1" in reason
+    assert "1 says 'b'" in reason
     assert make().run("q", ["a"] * 3).certificate.reason is None
 
 

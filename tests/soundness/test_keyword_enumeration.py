@@ -15,6 +15,7 @@ from functools import cache
 
 import pytest
 
+from robust_components.models.protocols import ModelFailedError
 from robust_components.models.testing import KeywordReader
 from robust_components.rag.generator import RobustRAGGenerator
 from robust_components.rag.passages import Passage
@@ -127,6 +128,15 @@ def generator(shape, salt, alpha, beta, top_k, corruption_size=1):
     )
 
 
+def unless_all_failed(entries, call, *arguments, **options):
+    """What the call returns; ``None`` where it raises since no row gave a usable response."""
+    try:
+        return call(*arguments, **options)
+    except ModelFailedError:
+        assert {response for _, response in entries} == {FAILS}
+        return None
+
+
 def as_passages(entries):
     return [Passage(text=written(response), source=source) for source, response in entries]
 
@@ -195,7 +205,8 @@ def modified(entries, budget, words, room=0):
     """Every list after ``budget`` sources (failed ones first) were rewritten or replaced.
 
     Each slot they held goes to any response of a source of its own, or to nobody. In a list with
-    ``room``, a hostile source may also appear without anything being removed.
+    ``room``, a hostile source may also appear without anything being removed. In a chunked list, a
+    slot may also go to one more passage of a source that stays, with any response.
     """
     failed = failed_sources(entries)
     sources = list(dict.fromkeys(source for source, _ in entries))
@@ -207,8 +218,19 @@ def modified(entries, budget, words, room=0):
         for chosen in itertools.combinations(others, count):
             kept = tuple(entry for entry in entries if entry[0] not in failed.union(chosen))
             freed = len(entries) - len(kept) + min(room, budget - len(failed) - count)
-            for said in itertools.combinations_with_replacement(hostile_responses(words), freed):
-                yield kept + tuple((f"newcomer {i}", one) for i, one in enumerate(said))
+            owners = [None]
+            if chunked(entries):
+                owners += dict.fromkeys(source for source, _ in kept)
+            passages = list(itertools.product(owners, hostile_responses(words)))
+            for said in itertools.combinations_with_replacement(passages, freed):
+                yield kept + tuple(
+                    (f"newcomer {i}" if owner is None else owner, one)
+                    for i, (owner, one) in enumerate(said)
+                )
+
+
+def chunked(entries):
+    return len({source for source, _ in entries}) < len(entries)
 
 
 def reached_sets(worlds, alpha, beta):
@@ -261,7 +283,10 @@ def test_own_algorithm_agrees_with_run():
     for _ in range(400):
         shape, salt, alpha, beta = settings(draw)
         entries = random_list(draw, draw.randint(1, 4), WORDS, most_each=2)
-        result = generator(shape, salt, alpha, beta, 4).run("q", as_passages(entries))
+        run = generator(shape, salt, alpha, beta, 4).run
+        result = unless_all_failed(entries, run, "q", as_passages(entries))
+        if result is None:
+            continue
         kept = kept_keywords(entries, alpha, beta)
         assert frozenset(result.keywords) == (kept or frozenset())
         found = None if result.abstained else plain(result.answer)
@@ -272,7 +297,9 @@ def compare(seed, cases, sizes, words, limit, statement, most_each):
     """Certified against true budgets over random lists.
 
     Fails where the certified budget is larger; or smaller, although the certificate names keywords
-    that "are reachable and give another answer". Returns how often anything was certified, and how
+    that "are reachable and give another answer" (in a chunked list that is modified they may not
+    be: a source with a new passage is taken to respond arbitrarily, not with part of what it said).
+    Returns how often anything was certified, and how
     often less than the true optimum (mostly where "any keyword" is reachable and harmless).
     """
     draw = random.Random(seed)
@@ -295,12 +322,17 @@ def compare(seed, cases, sizes, words, limit, statement, most_each):
             def worlds(k, entries=entries, room=top_k - size):
                 return modified(entries, k, words, room)
 
-        certificate = robust.certify("q", as_passages(entries), threat)
+        certificate = unless_all_failed(
+            entries, robust.certify, "q", as_passages(entries), threat
+        )
+        if certificate is None:
+            continue
         radius = min(limit, certificate.radius)
         best = true_budget(entries, worlds, limit, alpha, beta, shape, salt)
         case = (entries, threat, top_k, shape.__name__, salt, alpha, beta)
         assert radius <= best, case
-        if certificate.radius < limit and "give another answer" in certificate.reason:
+        exact = statement == "injection" or not chunked(entries)
+        if exact and certificate.radius < limit and "give another answer" in certificate.reason:
             assert radius == best, case
         certified_somewhere += radius > 0
         below += radius < best
@@ -315,11 +347,12 @@ def compare(seed, cases, sizes, words, limit, statement, most_each):
         ("injection", 300, (2, 3, 4), WORDS[:2], 2, 2),
         ("modification", 800, (1, 2, 3, 4), WORDS, 1, 1),
         ("modification", 100, (3, 4, 5), WORDS[:3], 2, 1),
-        ("modification", 200, (2, 3, 4), WORDS[:2], 2, 2),
+        ("modification", 300, (2, 3, 4), WORDS[:2], 1, 2),
         pytest.param("injection", 4000, (3, 4, 5), WORDS, 2, 1, marks=pytest.mark.slow),
         pytest.param("injection", 3000, (4, 5), WORDS[:3], 2, 2, marks=pytest.mark.slow),
         pytest.param("modification", 600, (4, 5), WORDS, 2, 1, marks=pytest.mark.slow),
-        pytest.param("modification", 600, (4, 5), WORDS[:2], 2, 2, marks=pytest.mark.slow),
+        pytest.param("modification", 1500, (4, 5, 6), WORDS[:2], 1, 2, marks=pytest.mark.slow),
+        pytest.param("modification", 100, (3, 4), WORDS[:1], 2, 2, marks=pytest.mark.slow),
     ],
 )
 def test_no_attack_beats_a_certificate(
@@ -344,11 +377,15 @@ def test_tau_is_a_lower_bound_on_the_gold_hit_of_every_reached_answer(alpha, bet
         for threat, worlds in (
             (PassageInjection(budget), injected(entries, budget, top_k, WORDS[:3])),
             (
-                PassageModification(budget),
-                modified(entries, budget, WORDS[:3], top_k - len(entries)),
+                PassageModification(1),
+                modified(entries, 1, WORDS[:2], top_k - len(entries)),
             ),
         ):
-            certificate = robust.certify("q", as_passages(entries), threat, gold=["yes"])
+            certificate = unless_all_failed(
+                entries, robust.certify, "q", as_passages(entries), threat, gold=["yes"]
+            )
+            if certificate is None:
+                continue
             sets = reached_sets(worlds, alpha, beta) | {kept_keywords(entries, alpha, beta)}
             answers = {final_answer(kept, shape, salt) for kept in sets}
             lowest = min(float(answer == "yes") for answer in answers)
@@ -376,7 +413,10 @@ def test_observed_certificates_recover_the_clean_answer(alpha, beta, top_k):
         @cache
         def observed(responses, shape=shape):
             entries = [(f"source {i}", response) for i, response in enumerate(responses)]
-            result = generator(shape, 5, alpha, beta, top_k).run("q", as_passages(entries))
+            run = generator(shape, 5, alpha, beta, top_k).run
+            result = unless_all_failed(entries, run, "q", as_passages(entries))
+            if result is None:
+                return None, 0
             found = None if result.abstained else plain(result.answer)
             return found, result.certificate.radius
 
@@ -462,6 +502,20 @@ def test_newcomer_from_a_listed_source_is_excluded_by_an_assumption():
     assert (found.answer, found.certificate.radius) == ("yes", 1)
     assert robust.run("q", as_passages(clean)).abstained
     assert any("not otherwise in the list" in one for one in found.certificate.assumptions)
+
+
+def test_a_newcomer_may_silence_a_listed_source_of_a_chunked_list():
+    """The same where ``s1`` has two passages: then ``s0`` may have had more, too."""
+    agree, other = frozenset("w"), frozenset("x")
+    rest = (("s1", agree), ("s1", agree), ("s2", agree), ("s3", frozenset("y")))
+    clean = (("s0", agree), *rest, ("s0", other))
+    after = (("hostile", agree), ("s0", agree), *rest)
+    robust = generator(by_w, 0, "1", 3, 6)
+    found = robust.run("q", as_passages(after))
+    assert (found.answer, found.certificate.radius) == ("yes", 0)
+    assert robust.run("q", as_passages(clean)).abstained
+    assert not any("not otherwise in the list" in one for one in found.certificate.assumptions)
+    assert found.certificate.verify()
 
 
 def test_hostile_source_that_left_a_list_nobody_said_is_full():

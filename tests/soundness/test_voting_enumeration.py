@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import itertools
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 
+from robust_components.models.protocols import ModelFailedError
 from robust_components.models.testing import KeywordReader
 from robust_components.rag.generator import RobustRAGGenerator
 from robust_components.rag.passages import Passage
@@ -37,6 +39,15 @@ def generator(top_k=None, choices=None):
     return RobustRAGGenerator(KeywordReader(respond), "voting", top_k=top_k, choices=choices)
 
 
+def unless_all_failed(entries, call, *arguments, **options):
+    """What the call returns; ``None`` where it raises since no row gave a usable response."""
+    try:
+        return call(*arguments, **options)
+    except ModelFailedError:
+        assert {response for _, response in entries} == {FAILS}
+        return None
+
+
 def as_passages(entries):
     return [Passage(text=response, source=source) for source, response in entries]
 
@@ -49,7 +60,10 @@ def relabelled(entries):
 
 @cache
 def _observed(entries, top_k):
-    result = generator(top_k).run("q", as_passages((f"source {s}", r) for s, r in entries))
+    passages = as_passages((f"source {s}", r) for s, r in entries)
+    result = unless_all_failed(entries, generator(top_k).run, "q", passages)
+    if result is None:
+        return None, 0
     return (None if result.abstained else result.answer), result.certificate.radius
 
 
@@ -59,7 +73,9 @@ def observed(entries, top_k):
 
 
 def certified(entries, threat, top_k, gold=None, choices=None):
-    return generator(top_k, choices).certify("q", as_passages(entries), threat, gold=gold)
+    certify = generator(top_k, choices).certify
+    found = unless_all_failed(entries, certify, "q", as_passages(entries), threat, gold=gold)
+    return SimpleNamespace(radius=0, evidence={"tau": 0.0}) if found is None else found
 
 
 # ----------------------------------------------------------------------------- the brute force

@@ -187,6 +187,13 @@ def test_a_failed_final_call_proves_nothing():
     assert data["radius"] == 0 and problems(data) == []
 
 
+def test_a_search_cut_short_verifies_with_its_smaller_radius():
+    """34,220 choices of 3 hostile sources out of 60 are more than the component looks at."""
+    data = certify(said(*"a" * 60), PassageModification(3), alpha="0.3", beta=100)
+    assert data["radius"] == 2 and "more than 20000 choices" in data["reason"]
+    assert problems(data) == []
+
+
 def test_there_is_a_reason_when_the_budget_is_larger_than_any_examined():
     data = certify(said("a", "b"), PassageInjection(5), alpha=1, beta=100, top_k=50)
     assert data["radius"] == 3 and problems(data) == []
@@ -243,7 +250,7 @@ def large(keywords_of, sources, keywords, same_answer, **parameters):
         large(lambda i: [0], 1000, 20001, [[0]]),
         large(lambda i: [0], 1000, 1, [[0]] * 100_001),
         large(lambda i: list(range(50)), 9, 50, [[0]], max_optional_keywords=10**9, alpha="1"),
-        large(lambda i: [0], 10, 1, [[0]], top_k=10**9),
+        large(lambda i: [0], 10, 1, [[0]], radius=3, top_k=10**9),
     ],
     ids=["sources", "patterns", "injection", "keywords", "sets", "optional", "room"],
 )

@@ -9,7 +9,8 @@ from typing import Any
 from haystack.dataclasses import ChatMessage
 from haystack.tracing.tracer import Span, tracer
 
-from robust_components.models.chat import ChatCompleter
+from robust_components.models.chat import ChatCompleter, settings_fingerprint, total_tokens
+from robust_components.models.protocols import Completion
 from robust_components.rag.prompting import PromptReader
 
 
@@ -30,22 +31,19 @@ def prompt_reader(
     return PromptReader(
         completer,
         name=completer.name,
+        fingerprint=completer.fingerprint,
         isolated_prompt=isolated_prompt,
         keyword_prompt=keyword_prompt,
         long_form=long_form,
     )
 
 
-def chat_completer(
-    chat_generator: Any, *, max_concurrency: int, timeout: float | None, retries: int
-) -> ChatCompleter:
+def chat_completer(chat_generator: Any, **limits: Any) -> ChatCompleter:
     """
     Wraps a chat generator, which is never given a streaming callback.
 
     :param chat_generator: offers `run(messages)`, `run_async(messages)` or both.
-    :param max_concurrency: most calls under way at once.
-    :param timeout: seconds one call may take; `None` waits for ever.
-    :param retries: further attempts after a failed one.
+    :param limits: `max_concurrency`, `timeout`, `retries` and `retry_delay` of `ChatCompleter`.
     :raises ValueError: a number is outside its range, or the chat generator streams.
     :raises TypeError: it offers neither method.
     """
@@ -62,28 +60,27 @@ def chat_completer(
             "streaming_callback: isolated, possibly poisoned responses would be shown; remove it"
         )
 
-    def complete(prompt: str) -> str:
+    def complete(prompt: str) -> Completion:
         messages = [ChatMessage.from_user(prompt)]
         with _span(chat_generator, messages) as span:
             result = chat_generator.run(messages=messages)
             span.set_content_tag("haystack.component.output", result)
-        return _text(result)
+        return _completion(result)
 
-    async def complete_async(prompt: str) -> str:
+    async def complete_async(prompt: str) -> Completion:
         messages = [ChatMessage.from_user(prompt)]
         with _span(chat_generator, messages) as span:
             result = await chat_generator.run_async(messages=messages)
             span.set_content_tag("haystack.component.output", result)
-        return _text(result)
+        return _completion(result)
 
     kind, model = type(chat_generator).__name__, getattr(chat_generator, "model", None)
     return ChatCompleter(
         complete if callable(run) else None,
         complete_async if callable(run_async) else None,
         name=f"{kind}({model})" if isinstance(model, str) else kind,
-        max_concurrency=max_concurrency,
-        timeout=timeout,
-        retries=retries,
+        fingerprint=settings_fingerprint(getattr(chat_generator, "generation_kwargs", None)),
+        **limits,
     )
 
 
@@ -125,8 +122,8 @@ def _span(chat_generator: Any, messages: list[ChatMessage]) -> Iterator[Span]:
         yield span
 
 
-def _text(result: dict[str, Any]) -> str:
+def _completion(result: dict[str, Any]) -> Completion:
     replies = result.get("replies") or []
     if not replies or replies[0].text is None:
         raise ValueError("the chat generator returned no text")
-    return str(replies[0].text)
+    return Completion(str(replies[0].text), tokens=total_tokens(replies[0].meta.get("usage")))

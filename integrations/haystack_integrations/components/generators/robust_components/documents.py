@@ -9,29 +9,32 @@ from typing import Any
 from haystack import Document, GeneratedAnswer, logging
 from haystack.dataclasses import ChatMessage
 
-from robust_components.rag.passages import Passage, PassageResult, source_of
+from robust_components.rag.passages import Passage, PassageResult, source_of, warn_if_unnamed
 from robust_components.rag.result import RAGResult
 
 logger = logging.getLogger(__name__)
 
 
-def to_passages(documents: Sequence[Document], source_key: str) -> list[Passage]:
+def to_passages(documents: Sequence[Document], source_key: str | Sequence[str]) -> list[Passage]:
     """
     One passage a document. A document without text content becomes an empty passage and is logged.
 
     It is not left out: whoever placed it holds a slot of the list, and certificates count slots.
+    Warns when no document names a source.
     """
     textless = [document.id for document in documents if document.content is None]
     if textless:
         logger.warning("Documents without text content are read as empty: {ids}", ids=textless)
-    return [
+    passages = [
         Passage(
             "" if document.content is None else document.content,
-            source=source_of(document.meta, document.id, source_key),
+            source=source_of(document.meta, source_key),
             id=document.id,
         )
         for document in documents
     ]
+    warn_if_unnamed(passages, source_key)
+    return passages
 
 
 def annotate(documents: Sequence[Document], results: Sequence[PassageResult]) -> list[Document]:

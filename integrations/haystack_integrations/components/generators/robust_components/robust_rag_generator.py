@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,10 +36,13 @@ from haystack_integrations.components.generators.robust_components.streaming imp
     answer_async,
 )
 from robust_components.models.token_models import named_token_model
+from robust_components.notices import warn_if_sampling
 from robust_components.rag.generator import ABSTENTION
 from robust_components.rag.generator import RobustRAGGenerator as CoreGenerator
-from robust_components.rag.passages import DEFAULT_SOURCE_KEY, checked_source_key
-from robust_components.rag.prompting import ISOLATED_PROMPT, KEYWORD_PROMPT
+from robust_components.rag.passages import DEFAULT_SOURCE_KEY, source_keys
+from robust_components.rag.prompting import ISOLATED_PROMPT, KEYWORD_PROMPT, refuse_prompts
+
+CALLABLES = ("keyword_extractor", "streaming_callback")
 
 
 @component
@@ -79,6 +82,7 @@ class RobustRAGGenerator:
         top_k: int | None = None,
         alpha: float | str = 0.3,
         beta: float | str = 3,
+        keyword_extractor: Callable[[str], Iterable[str]] | None = None,
         long_form: bool = False,
         max_optional_keywords: int = 12,
         max_final_calls: int = 256,
@@ -90,10 +94,12 @@ class RobustRAGGenerator:
         max_branches: int = 64,
         on_uncertified: str = "answer",
         abstention: str = ABSTENTION,
-        source_key: str = DEFAULT_SOURCE_KEY,
+        memo: bool = False,
+        source_key: str | list[str] = DEFAULT_SOURCE_KEY,
         max_concurrency: int = 8,
         timeout: float | None = 60.0,
         retries: int = 1,
+        retry_delay: float = 0.5,
         isolated_prompt: str = ISOLATED_PROMPT,
         keyword_prompt: str = KEYWORD_PROMPT,
         token_model: str | None = None,
@@ -111,6 +117,8 @@ class RobustRAGGenerator:
         :param top_k: length at which the retriever cuts its list; further documents are not read.
         :param alpha: keyword threshold as a share of responding sources, in (0, 1].
         :param beta: keyword threshold as a number of sources, at least 1.
+        :param keyword_extractor: keyword: a function from a response to its keywords; spaCy when
+            `None`.
         :param long_form: keyword: ask for phrases, count those of several words only, and write a
             long answer from them.
         :param max_optional_keywords: more keywords in an attacker's reach than this: not certified.
@@ -124,12 +132,16 @@ class RobustRAGGenerator:
         :param max_branches: decoding: more token sequences to search than this: not certified.
         :param on_uncertified: `"answer"`, or `"abstain"` to withhold what is not certified.
         :param abstention: text returned in place of an answer.
-        :param source_key: metadata field that names a document's source; `"host:url"` takes the
-            host name of the URL in the field `url`. Without it a document is its own source.
+        :param memo: voting and keyword: remember the first response to each prompt and use it from
+            then on, for chat generators that sample.
+        :param source_key: metadata field that names a document's source, or several, of which the
+            first with a value counts; `"host:url"` takes the host name of the URL in the field
+            `url`. Without a value a document is its own source.
         :param max_concurrency: most calls of the chat generator under way at once.
         :param timeout: seconds one call may take; `None` waits for ever.
         :param retries: further attempts after a failed call; a document whose last attempt fails
             counts as hostile.
+        :param retry_delay: seconds before the first of them, doubled before each next one.
         :param isolated_prompt: template with `{passage}` and `{query}`, for a chat generator;
             with `long_form` the default gives way to one that asks for phrases.
         :param keyword_prompt: template with `{keywords}` and `{query}`, likewise.
@@ -138,10 +150,11 @@ class RobustRAGGenerator:
         :param token_model_kwargs: for `robust_components.models.load_token_model`, such as
             `{"device": "cuda", "dtype": "bfloat16"}`; plain values.
         :param streaming_callback: called with certified tokens and the final answer; see `run`.
-        :raises ValueError: a value is outside its range, or the chat generator streams.
+        :raises ValueError: a value is outside its range, belongs to another aggregation, or the
+            chat generator streams.
         :raises TypeError: a value is of the wrong type; decoding was asked of a chat generator.
         """
-        checked_source_key(source_key)
+        source_keys(source_key)
         named = named_token_model(
             token_model,
             token_model_kwargs,
@@ -151,7 +164,9 @@ class RobustRAGGenerator:
             max_tokens=max_tokens,
         )
         model: Any = named or chat_generator  # decoding takes none of these, and says so
-        if chat_generator is not None and aggregation != "decoding":
+        if chat_generator is None:
+            refuse_prompts(isolated_prompt, keyword_prompt)
+        elif aggregation != "decoding":
             model = prompt_reader(
                 chat_generator,
                 isolated_prompt=isolated_prompt,
@@ -160,6 +175,7 @@ class RobustRAGGenerator:
                 max_concurrency=max_concurrency,
                 timeout=timeout,
                 retries=retries,
+                retry_delay=retry_delay,
             )
         self._core = CoreGenerator(
             model,
@@ -168,6 +184,7 @@ class RobustRAGGenerator:
             top_k=top_k,
             alpha=alpha,
             beta=beta,
+            keyword_extractor=keyword_extractor,
             long_form=long_form,
             max_optional_keywords=max_optional_keywords,
             max_final_calls=max_final_calls,
@@ -179,14 +196,19 @@ class RobustRAGGenerator:
             max_branches=max_branches,
             on_uncertified=on_uncertified,
             abstention=abstention,
+            memo=memo,
         )
         self._named_model = named
+        if not memo:
+            kwargs = getattr(chat_generator, "generation_kwargs", None) or {}
+            warn_if_sampling("chat_generator", kwargs.get("temperature"))
         self.chat_generator: Any = chat_generator
         self.aggregation = aggregation
         self.corruption_size = int(corruption_size)
         self.top_k = None if top_k is None else int(top_k)
         self.alpha = decimal(alpha)
         self.beta = decimal(beta)
+        self.keyword_extractor = keyword_extractor
         self.long_form = bool(long_form)
         self.max_optional_keywords = int(max_optional_keywords)
         self.max_final_calls = int(max_final_calls)
@@ -198,10 +220,12 @@ class RobustRAGGenerator:
         self.max_branches = int(max_branches)
         self.on_uncertified = on_uncertified
         self.abstention = abstention
-        self.source_key = source_key
+        self.memo = bool(memo)
+        self.source_key = source_key if isinstance(source_key, str) else list(source_key)
         self.max_concurrency = int(max_concurrency)
         self.timeout = None if timeout is None else float(timeout)
         self.retries = int(retries)
+        self.retry_delay = float(retry_delay)
         self.isolated_prompt = isolated_prompt
         self.keyword_prompt = keyword_prompt
         self.token_model = token_model
@@ -214,16 +238,18 @@ class RobustRAGGenerator:
         parameters = {name: getattr(self, name) for name in names}
         if self.chat_generator is not None:
             parameters["chat_generator"] = component_to_dict(self.chat_generator, "chat_generator")
-        if self.streaming_callback is not None:
-            parameters["streaming_callback"] = serialize_callable(self.streaming_callback)
+        for name in CALLABLES:
+            if parameters[name] is not None:
+                parameters[name] = serialize_callable(parameters[name])
         return default_to_dict(self, **parameters)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RobustRAGGenerator:
         """Deserializes the component."""
         parameters = dict(data.get("init_parameters", {}))
-        if (callback := parameters.get("streaming_callback")) is not None:
-            parameters["streaming_callback"] = deserialize_callable(callback)
+        for name in CALLABLES:
+            if parameters.get(name) is not None:
+                parameters[name] = deserialize_callable(parameters[name])
         return default_from_dict(cls, {**data, "init_parameters": parameters})
 
     def warm_up(self) -> None:
@@ -285,6 +311,7 @@ class RobustRAGGenerator:
             - `replies`: the answer as one chat message, with the same `meta`.
             - `certificate`: for `Certificate.from_dict`.
         :raises ValueError: the query is empty, or `corruption_size` is below 1.
+        :raises ModelFailedError: a `RuntimeError`: no document got a usable response.
         """
         callback = select_streaming_callback(self.streaming_callback, streaming_callback, False)
         self.warm_up()

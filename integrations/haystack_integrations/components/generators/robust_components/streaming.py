@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import threading
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 
 from haystack.dataclasses import ComponentInfo, StreamingCallbackT, StreamingChunk
 from haystack.dataclasses.streaming_chunk import SyncStreamingCallbackT
 
 from robust_components.rag.result import RAGResult, TokenResult
+from robust_components.rag.streaming import Event, Remainder, events_async
 
 
 class AnswerChunks:
@@ -18,26 +18,20 @@ class AnswerChunks:
 
     def __init__(self, info: ComponentInfo) -> None:
         self._info = info
-        self._shown = ""
+        self._remainder = Remainder()
         self._started = False
 
-    def token(self, token: TokenResult) -> StreamingChunk:
-        """A certified token, with its budget in `meta["certified_k"]`."""
-        self._shown += token.text
-        return self._chunk(token.text, meta={"certified_k": token.certified_k})
-
-    def last(self, result: RAGResult) -> StreamingChunk:
+    def chunk(self, event: Event) -> StreamingChunk:
         """
-        The rest of the answer, with the `meta` of the reply.
+        A token, with its budget in `meta["certified_k"]`, or the rest with the reply's `meta`.
 
-        After tokens, an abstention follows on a line of its own: they are the certified beginning
-        of an answer that is withheld, and must not pass for all of it.
+        The budget is a list, as in LangChain, where the budgets of joined chunks are joined.
         """
-        if result.abstained:
-            rest = ("\n" if self._shown else "") + result.answer
-        else:
-            rest = result.answer[len(self._shown) :]
-        return self._chunk(rest, meta=result.metadata(), finish_reason="stop")
+        if isinstance(event, TokenResult):
+            text = self._remainder.token(event)
+            return self._chunk(text, meta={"certified_k": [event.certified_k]})
+        rest = self._remainder.rest(event)
+        return self._chunk(rest, meta=event.metadata(), finish_reason="stop")
 
     def _chunk(self, content: str, **fields: object) -> StreamingChunk:
         start, self._started = not self._started, True
@@ -56,8 +50,8 @@ def answer(
     if callback is None:
         return run()
     chunks = AnswerChunks(info)
-    result = run(on_token=lambda token: callback(chunks.token(token)))
-    callback(chunks.last(result))
+    result = run(on_token=lambda token: callback(chunks.chunk(token)))
+    callback(chunks.chunk(result))
     return result
 
 
@@ -75,35 +69,11 @@ async def answer_async(
     if callback is None:
         return await run()
     chunks = AnswerChunks(info)
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[TokenResult | None] = asyncio.Queue()
-    abandoned = threading.Event()
-
-    def hand_over(token: TokenResult) -> None:
-        if abandoned.is_set():
-            raise RuntimeError("nobody listens to the stream any more")
-        loop.call_soon_threadsafe(arrived.put_nowait, token)
-
-    async def work() -> RAGResult:
-        try:
-            return await run(on_token=hand_over)
-        finally:
-            arrived.put_nowait(None)
-
-    task = asyncio.create_task(work())
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    try:
-        while (token := await arrived.get()) is not None:
-            await _send(callback, chunks.token(token))
-        result = await task
-    finally:
-        abandoned.set()
-        task.cancel()
-    await _send(callback, chunks.last(result))
-    return result
-
-
-async def _send(callback: StreamingCallbackT, chunk: StreamingChunk) -> None:
-    sent = callback(chunk)
-    if inspect.isawaitable(sent):
-        await sent
+    async with aclosing(events_async(run)) as arriving:
+        async for event in arriving:
+            sent = callback(chunks.chunk(event))
+            if inspect.isawaitable(sent):
+                await sent
+            if isinstance(event, RAGResult):
+                return event
+    raise RuntimeError("the run ended without a result")
