@@ -29,6 +29,7 @@ from robust_components.rag.certify_decoding_path import Threat, certify_path
 from robust_components.rag.decoding import Decoding, IsolatedSources, answer_text, decode
 from robust_components.rag.decoding_step import Voter, reach
 from robust_components.rag.scenarios import scenarios
+from robust_components.threats import PassageInjection
 
 
 def identity(text: str) -> str:
@@ -190,7 +191,11 @@ class _Search:
     branches: int = 0
     stopped: str | None = None
 
+    joins: bool = False
+
     def run(self, threat: Threat) -> None:
+        modified = not isinstance(threat, PassageInjection)
+        self.joins = modified and self.sources.passages.chunked
         try:
             self._walk(self._pairs(threat))
         except _StoppedError as why:
@@ -268,6 +273,7 @@ class _Search:
             newcomers=self._newcomers[alive],
             eta=settings.exact_eta,
             margin=settings.margin,
+            joins=self.joins,
         )
         if outcome.unbounded.any():
             so_far = self.sources.session.text(prefix)

@@ -130,6 +130,7 @@ def reach(
     newcomers: Integers,
     eta: Fraction,
     margin: int = 0,
+    joins: bool = False,
 ) -> Reach:
     """The step of Algorithm 2 under attack; without newcomers, the step itself.
 
@@ -148,6 +149,8 @@ def reach(
         voters: (scenarios,), n.
         newcomers: (scenarios,), the largest e.
         eta: the threshold's share.
+        joins: whether a newcomer may be one more passage of a source in S, whose mean it enters.
+            That moves S(t) - S(u) by at most 1, too, but does not raise N.
         margin: how close to a threshold both outcomes count as possible, in units of 2**-40.
             With margin 0 and no newcomers exactly one outcome is possible: one token wins, or
             the lead is too small.
@@ -158,6 +161,7 @@ def reach(
     if sums.shape[1] > 1:
         second = np.partition(sums, sums.shape[1] - 2, axis=1)[:, -2]
     threshold = (voters + newcomers) * (eta.numerator * SCALE)
+    fewest = voters * (eta.numerator * SCALE) if joins else threshold
     slack = margin * eta.denominator
     gain = newcomers * SCALE
     strongest_other = np.repeat(most[:, None], sums.shape[1], axis=1)
@@ -166,9 +170,9 @@ def reach(
     smallest_gap = (most - np.maximum(second, rest) - gain) * eta.denominator
     outside = (rest + gain - most) * eta.denominator
     return Reach(
-        wins=lead > (threshold - slack)[:, None],
+        wins=lead > (fewest - slack)[:, None],
         falls_back=smallest_gap <= threshold + slack,
-        unbounded=outside > threshold - slack,
+        unbounded=outside > fewest - slack,
     )
 
 

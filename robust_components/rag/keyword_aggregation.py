@@ -12,9 +12,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 from robust_components.checks import exact_decimal
-from robust_components.rag.scenarios import PassageList, Scenario, by_source, scenarios
+from robust_components.rag.scenarios import (
+    PassageList,
+    Scenario,
+    by_source,
+    scenarios,
+    with_joined_sources,
+)
 from robust_components.threats import PassageInjection, PassageModification
 
 KeywordSet = frozenset[str]
@@ -106,6 +113,9 @@ def reachable_keyword_sets(
     optional_words: set[str] = set()
     families: dict[tuple[KeywordSet, KeywordSet], None] = {}
     listed = scenarios(responses.passages, threat, budget)
+    if responses.passages.chunked and not isinstance(threat, PassageInjection):
+        joined = partial(with_joined_sources, responses.passages)
+        listed = itertools.chain.from_iterable(map(joined, listed))
     drawn = list(itertools.islice(listed, MAX_SCENARIOS + 1))
     possible = dict.fromkeys(drawn)
     if len(drawn) > MAX_SCENARIOS:

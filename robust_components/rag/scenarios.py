@@ -71,11 +71,13 @@ def modification_scenarios(passages: PassageList, budget: int) -> Iterator[Scena
     """All scenarios in which up to ``budget`` sources differ, for modification and observed sets.
 
     Removing a source frees as many slots as it held; each freed slot may go to another unknown
-    source. In a chunked list it may go to one more passage of a listed source as well, which then
-    responds in some other way, or contradicts itself and does not respond: it is taken to respond
-    arbitrarily like a newcomer, whose number stays what it was. In a list shorter than ``top_k`` a
-    rewritten passage may also be missing altogether, so that budget left over can add sources
-    without removing any. Yields nothing when more sources failed than the budget allows.
+    source. In a list shorter than ``top_k`` a rewritten passage may also be missing altogether, so
+    that budget left over can add sources without removing any. Yields nothing when more sources
+    failed than the budget allows.
+
+    In a chunked list a freed slot may also go to one more passage of a source that stays. What that
+    changes depends on how passages of a source are merged: see :func:`with_joined_sources` and
+    :func:`robust_components.rag.decoding_step.reach`.
     """
     slots = passages.slots
     failed = passages.failed_sources
@@ -90,14 +92,8 @@ def modification_scenarios(passages: PassageList, budget: int) -> Iterator[Scena
         for removed in itertools.combinations(healthy, removed_count):
             gone = failed.union(removed)
             freed = sum(slots[source] for source in gone)
-            newcomers = freed + min(left - removed_count, room)
-            staying = [source for source in slots if source not in gone]
-            joined_most = min(newcomers, len(staying)) if passages.chunked else 0
-            for joined_count in range(joined_most + 1):
-                for joined in itertools.combinations(staying, joined_count):
-                    left_out = gone.union(joined)
-                    kept = (i for i, s in enumerate(passages.sources) if s not in left_out)
-                    yield Scenario(tuple(kept), newcomers)
+            kept = tuple(i for i, s in enumerate(passages.sources) if s not in gone)
+            yield Scenario(kept, freed + min(left - removed_count, room))
 
 
 def injection_scenarios(
@@ -127,6 +123,19 @@ def scenarios(
     if isinstance(threat, PassageInjection):
         return injection_scenarios(passages, budget, threat.passages_per_source)
     return modification_scenarios(passages, budget)
+
+
+def with_joined_sources(passages: PassageList, scenario: Scenario) -> Iterator[Scenario]:
+    """The scenario, and those in which newcomers join up to as many of the sources that stay.
+
+    A source with one more passage responds in some other way, or contradicts itself and does not
+    respond. It is taken to respond arbitrarily, in place of the newcomer that joined it.
+    """
+    staying = list(dict.fromkeys(passages.sources[i] for i in scenario.kept))
+    for count in range(min(scenario.newcomers, len(staying)) + 1):
+        for joined in itertools.combinations(staying, count):
+            kept = tuple(i for i in scenario.kept if passages.sources[i] not in joined)
+            yield Scenario(kept, scenario.newcomers)
 
 
 def by_source(sources: Sequence[str], kept: Sequence[int]) -> dict[str, list[int]]:

@@ -160,6 +160,9 @@ def reachable_answers(
         if count == MAX_SCENARIOS:
             return frozenset({*reached, ANY_OTHER})
         reached.update(_reachable_in(ballot, scenario))
+        modified = not isinstance(threat, PassageInjection)
+        if modified and ballot.counts(scenario.kept).total() <= scenario.newcomers:
+            reached.add(None)  # each newcomer is one more passage of a voter, and contradicts it
     return frozenset(reached)
 
 

@@ -292,6 +292,7 @@ def recomputed(evidence, kind, each=1):
     gone_already = {s for s, bad in zip(listed, failed, strict=True) if bad}
     at = {tuple(voter): i for i, voter in enumerate(evidence["voters"])}
     room = evidence["top_k"] - len(listed)
+    joins = kind == "modification" and len(set(listed)) < len(listed)
 
     def worlds(budget):
         left = budget - len(gone_already)
@@ -323,7 +324,7 @@ def recomputed(evidence, kind, each=1):
             benign = voters(kept)
             for duel in step["duels"]:
                 total = sum(duel[i] for i in benign) - sign * eta * scale * len(benign)
-                total -= newcomers * (1 + sign * eta) * scale
+                total -= newcomers * (max(1, 1 + sign * eta) if joins else 1 + sign * eta) * scale
                 if total < margin or (total == margin and sign == 1):
                     return False
         return True

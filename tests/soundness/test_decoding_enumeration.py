@@ -4,10 +4,12 @@ The brute force below shares no code with the package. It knows Algorithm 2 and 
 world an attacker can make; it tries *every* response of every hostile source at every prefix, the
 responses being all sub-distributions in steps of 1/4 (so: point masses, every fraction in
 quarters, and mass withheld). Benign probabilities are quarters too, and source means are kept on
-quarters (sources with two passages use halves). On that grid the enumeration is also *tight*: a
-token wins against all attacks iff it wins against point masses on it, and the smallest top gap is
-reached by adding at most the benign gap, a multiple of 1/4, to the runner-up; so an answer that
-real-valued attackers can reach is reached on the grid, whatever eta is.
+quarters (sources with two passages use halves). Passages that join a listed source, as they may
+under modification where a source holds several, are mixed with its own. Where none joins, the
+enumeration on that grid is also *tight*: a token wins against all attacks iff it wins against point
+masses on it, and the smallest top gap is reached by adding at most the benign gap, a multiple of
+1/4, to the runner-up; so an answer that real-valued attackers can reach is reached on the grid,
+whatever eta is.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ ABSTENTION = "I don't know"
 ETAS = ("0", "0.2", "0.5")
 PARTS = 4
 """Probabilities are multiples of 1/PARTS."""
+UNIT = 12
+"""Sums are in units of 1 / (UNIT * PARTS), in which means of up to four rows are whole."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +69,20 @@ def answer_text(toy, tokens):
 
 
 def next_tokens(toy, prefix, sums, count):
-    """Algorithm 2's token for each row of ``sums`` (eighths), with ``count`` sources in J."""
+    """Algorithm 2's token for each row of ``sums``, with ``count`` sources in J."""
     ordered = np.sort(sums, axis=1)
     gap = ordered[:, -1] - ordered[:, -2]
     eta = Fraction(toy.eta)
-    emits = gap * eta.denominator > count * eta.numerator * 2 * PARTS
+    emits = gap * eta.denominator > count * eta.numerator * UNIT * PARTS
     return np.where(emits, sums.argmax(axis=1), toy.fallback[prefix])
 
 
 def group_sum(toy, groups, prefix):
-    """Eighths: the sum over sources of the mean over the source's responding passages."""
+    """The sum over sources of the mean over the source's responding passages."""
     total = np.zeros(toy.vocabulary, dtype=np.int64)
     for group in groups:
         for row in group:
-            assert (2 * row[prefix][0]) % len(group) == 0
-            total += 2 * np.array(row[prefix]) // len(group)
+            total += UNIT * np.array(row[prefix]) // len(group)
     return total
 
 
@@ -91,7 +94,7 @@ def responses(vocabulary):
 
 @cache
 def joint_responses(vocabulary, hostile):
-    """Every sum that ``hostile`` sources can add, in eighths."""
+    """Every sum of the responses of ``hostile`` passages, in quarters."""
     sums = {(0,) * vocabulary}
     for _ in range(hostile):
         sums = {
@@ -99,18 +102,30 @@ def joint_responses(vocabulary, hostile):
             for s in sums
             for q in responses(vocabulary)
         }
-    return 2 * np.array(sorted(sums), dtype=np.int64).reshape(len(sums), vocabulary)
+    return np.array(sorted(sums), dtype=np.int64).reshape(len(sums), vocabulary)
 
 
-def answers_of_world(toy, groups, hostile):
+def all_sums(toy, groups, joined, hostile, prefix):
+    """Every sum over sources that ``hostile`` new ones, and ``joined`` more passages of benign
+    ones (a number for each group), can bring about.
+    """
+    sums = UNIT * joint_responses(toy.vocabulary, hostile)
+    for group, more in zip(groups, joined, strict=True):
+        own = sum(np.array(row[prefix]) for row in group)
+        mean = UNIT * (own + joint_responses(toy.vocabulary, more)) // (len(group) + more)
+        sums = np.unique((sums[:, None] + mean[None]).reshape(-1, toy.vocabulary), axis=0)
+    return sums
+
+
+def answers_of_world(toy, groups, hostile, joined=None):
     """Token sequences one world can give: ``groups`` are benign, ``hostile`` sources respond."""
     if not groups and not hostile:
         return {None}
     reached = set()
-    attacks = joint_responses(toy.vocabulary, hostile)
+    joined = joined or (0,) * len(groups)
 
     def extend(prefix):
-        sums = group_sum(toy, groups, prefix) + attacks
+        sums = all_sums(toy, groups, joined, hostile, prefix)
         for token in map(int, np.unique(next_tokens(toy, prefix, sums, len(groups) + hostile))):
             longer = (*prefix, token)
             if token == toy.vocabulary - 1 or len(longer) == toy.steps:
@@ -160,6 +175,21 @@ def reached_answers(toy, worlds):
     return found
 
 
+def reached_when_joined(toy, worlds):
+    """The same where the slots may also go to more passages of the sources that stay."""
+    found = set()
+    for kept, most in set(worlds):
+        groups = grouped(toy, kept)
+        for joined in itertools.product(range(most + 1), repeat=len(groups)):
+            for hostile in range(most - sum(joined) + 1):
+                found |= answers_of_world(toy, groups, hostile, joined)
+    return found
+
+
+def chunked(toy):
+    return len(set(toy.sources)) < len(toy.sources)
+
+
 def clean_answer(toy):
     (tokens,) = answers_of_world(toy, grouped(toy, range(len(toy.rows))), 0)
     return tokens
@@ -201,7 +231,8 @@ def as_sources(toy, gamma="0.5"):
 
 def check(toy, threat, worlds):
     """Compare the certificates with everything that enumeration reaches; return what was seen."""
-    sequences = reached_answers(toy, worlds)
+    joins = chunked(toy) and isinstance(threat, PassageModification)
+    sequences = reached_when_joined(toy, worlds) if joins else reached_answers(toy, worlds)
     reached = texts(toy, sequences)
     clean = clean_answer(toy)
     sources = as_sources(toy)
@@ -210,6 +241,12 @@ def check(toy, threat, worlds):
     full = reachable_answers(sources, threat=threat, exhaustive=True, max_branches=1000)
     quick = reachable_answers(sources, threat=threat, max_branches=1000)
     assert decoding.text in full.answers
+    if joins:  # a source with one more passage is taken to respond arbitrarily: not exact
+        assert full.certified == quick.certified <= (len(reached) == 1)
+        assert not full.complete or reached <= set(full.answers)
+        path = certify_path(sources, decoding, threat=threat)
+        assert path.radius < threat.budget or sequences == {clean}
+        return full.complete, full.certified, path.radius >= threat.budget
     assert full.certified == quick.certified == (len(reached) == 1)
     assert set(quick.answers) <= reached
     if full.complete:
@@ -302,13 +339,16 @@ def test_every_attack_on_random_models(statement):
 
 @STATEMENTS
 def test_every_attack_on_sources_with_two_passages(statement):
+    """Injection exactly; under modification a freed slot may go to a source that stays as well."""
     rng = random.Random(7)
     outcomes = []
-    for _ in range(1000):
+    for _ in range(1000 if statement == "injection" else 400):
         toy, budget, each = random_toy(rng, multi=True), rng.choice([1, 1, 2]), rng.choice([1, 2])
+        if statement == "modification" and chunked(toy):
+            budget = 1
         outcomes.append(check(toy, *attacked_worlds(toy, statement, budget, each)))
     complete, certified, _ = summary(outcomes)
-    assert complete >= certified > 50
+    assert complete >= certified > 20
 
 
 def test_every_attack_on_every_one_token_model():

@@ -366,6 +366,20 @@ def test_tau_is_the_smallest_gold_hit_over_reached_answers(budget, gold):
             assert found == expected, (entries, threat)
 
 
+@pytest.mark.parametrize("gold", [("a",), ("a", "b")])
+def test_tau_where_newcomers_may_silence_listed_sources(gold):
+    """A newcomer that contradicts the only voter leaves an abstention, which no choice covers."""
+    silenced = 0
+    for entries in clean_lists(3, "ab-!", most_each=2):
+        for choices in (None, ("a", "b")):
+            worlds = modified(entries, 1, any_label=True)
+            answers = reached(worlds, choices) | {answer(entries, choices)}
+            found = certified(entries, PassageModification(1), 3, gold, choices).evidence["tau"]
+            assert found <= true_tau(answers, gold), (entries, choices)
+            silenced += None in answers and choices is not None and answer(entries) is not None
+    assert silenced
+
+
 @pytest.mark.parametrize("threat", [PassageInjection(1), PassageModification(1)])
 def test_tau_when_more_rows_failed_than_the_budget(threat):
     """One rewritten row of three, two of which fail anyway, decides alone: tau must be 0."""
