@@ -150,25 +150,15 @@ class CausalCalls:
             positions[slot, -len(row) :] = torch.arange(before, before + len(row))
             mask[slot, -len(row) :] = 1
             starts.append(end - len(row))
-        cache = cache_from(
-            [
-                (k.expand(shape.slots, -1, -1, -1), v.expand(shape.slots, -1, -1, -1))
-                for k, v in shared
-            ]
-        )
-        to = self.device
-        logits = self._call(
-            tokens.to(to), cache, mask.to(to), positions.to(to), keep=1 + len(forced)
-        )
-        return [
-            (
-                Prompt(
-                    cut(cache, slot, start, end - len(forced)), before + len(rests[slot]), shared
-                ),
-                logits[slot],
-            )
-            for slot, start in enumerate(starts)
-        ]
+        size = (shape.slots, -1, -1, -1)
+        cache = cache_from([(keys.expand(size), values.expand(size)) for keys, values in shared])
+        tokens, mask, positions = (part.to(self.device) for part in (tokens, mask, positions))
+        logits = self._call(tokens, cache, mask, positions, keep=1 + len(forced))
+        read = []
+        for slot, (rest, start) in enumerate(zip(rests, starts, strict=True)):
+            pairs = cut(cache, slot, start, end - len(forced))
+            read.append((Prompt(pairs, before + len(rest), shared), logits[slot]))
+        return read
 
     @torch.inference_mode()
     def step(

@@ -225,9 +225,7 @@ class PathCertifier:
                 break
         return tuple(tuple(map(int, duel)) for duel in duels)
 
-    def path(
-        self, steps: Sequence[StepCertificate], pieces: Sequence[str]
-    ) -> PathCertificate:
+    def path(self, steps: Sequence[StepCertificate], pieces: Sequence[str]) -> PathCertificate:
         """The certificate of an answer, from those of its steps and what each adds to the text."""
         passages, settings = self.passages, self.sources.settings
         names = list(passages.slots)

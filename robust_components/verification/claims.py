@@ -18,6 +18,7 @@ from robust_components.verification.texts import normal_form, unquoted
 MAX_TEXT = 1_200_000
 """Characters of a claim: an answer of 100,000, each quoted as up to ten, and the sentence."""
 
+
 def common_problems(
     certificate: Mapping[str, Any], listed: RankedList, answer: str | None, radius: int
 ) -> Iterator[str]:

@@ -74,9 +74,7 @@ def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     yield from common_problems(certificate, listed, answer, radius)
 
 
-def _setting_problems(
-    certificate: Mapping[str, Any], votes: _Votes, steps: int
-) -> Iterator[str]:
+def _setting_problems(certificate: Mapping[str, Any], votes: _Votes, steps: int) -> Iterator[str]:
     """Whether the evidence was made with the parameters."""
     parameters = certificate["parameters"]
     eta = rational(entry(parameters, "eta", "parameters"), "parameters['eta']")
