@@ -10,6 +10,7 @@ from typing import Any
 from robust_components.answers import is_abstention
 from robust_components.models.memo import MemoReader
 from robust_components.models.protocols import Reading, TokenModel
+from robust_components.models.token_models import load_token_model
 
 HELP = "'reader' (the embedded one), a GGUF file, or a folder or hub name of transformers"
 
@@ -146,10 +147,8 @@ def load_tokens(name: str, **options: Any) -> Any:
         from robust_components.models.embedded import MANY_PASSAGES, load_reader
 
         return load_reader(threshold=MANY_PASSAGES)
-    if name.endswith(".gguf"):
-        from robust_components.models.llama_cpp import LlamaCppTokenModel
-
-        return LlamaCppTokenModel(name, **options)
+    if name.lower().endswith(".gguf"):
+        return load_token_model(name, **options)
     from transformers import AutoTokenizer
 
     from robust_components.models.transformers_tokens import TransformersTokenModel
@@ -161,9 +160,7 @@ def load_tokens(name: str, **options: Any) -> Any:
 @functools.cache
 def _transformers(name: str) -> Any:
     """The weights, loaded once for all prompts."""
-    from robust_components.models.transformers_tokens import TransformersTokenModel
-
-    return TransformersTokenModel.from_pretrained(name)
+    return load_token_model(name)
 
 
 def load_subject(name: str, *, max_tokens: int = 64) -> Subject:
