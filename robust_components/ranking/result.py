@@ -91,7 +91,8 @@ class Ranking:
             k: size of the top, at least 1; nothing can enter one as long as the list.
             below_rank: M, at least ``k``; with M = K this is CRQ@K.
             words: R, edited words a document, at least 1.
-            scope: see :mod:`robust_components.ranking.top_k`.
+            scope: see :mod:`robust_components.ranking.top_k`. ``"promotion"`` takes the list at
+                hand to be clean; ``"any"`` also answers for one that may be edited already.
 
         Raises:
             ValueError: an argument is outside its range.

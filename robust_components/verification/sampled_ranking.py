@@ -39,6 +39,7 @@ from robust_components.verification.word_edits import (
     stated_problems,
 )
 
+PLACES = 256
 EXTRA = ("alpha", "bound", "bound_level")
 
 
@@ -97,7 +98,7 @@ class Masks:
             self._check_counts(wins, count, low, level, f"{place}['low']")
             self._check_counts(count - wins, count, UNIT - high, level, f"{place}['high']")
             return
-        self.work.spend(count)
+        self.work.spend(count // 10)
         for bound, name in ((low, "low"), (UNIT - high, "high")):
             # Even if all samples were 1 (or 0), no test at this level can refute more.
             if bound and bound**count * level.denominator > level.numerator * UNIT**count:
@@ -107,15 +108,26 @@ class Masks:
 
     def _check_counts(self, wins: int, count: int, low: int, level: Fraction, name: str) -> None:
         """Clopper-Pearson: were the mean ``low``, so many wins would be too unlikely."""
-        if not low:
-            return
-        self.work.spend(count * count // 50 + 1)
-        tail = sum(
-            math.comb(count, k) * low**k * (UNIT - low) ** (count - k)
-            for k in range(wins, count + 1)
-        )
-        if tail * level.denominator > level.numerator * UNIT**count:
+        self.work.spend(count)
+        if low and upper_tail(wins, count, low) > level:
             raise UnverifiableError(f"{wins} of {count} do not support {name} at level {level}.")
+
+
+def upper_tail(wins: int, count: int, mean: int) -> Fraction:
+    """Probability of at least ``wins`` successes of ``count`` with probability ``mean`` / UNIT.
+
+    Rounded up: exact to many places for a ``mean`` below wins / count, where a lower bound must be.
+    """
+    if wins == 0 or mean == UNIT:
+        return Fraction(1)
+    failure = UNIT - mean
+    first = math.comb(count, wins) * mean**wins * failure ** (count - wins)
+    term = -(-(first << PLACES) // UNIT**count)
+    total = term
+    for successes in range(wins, count):
+        term = -(-term * (count - successes) * mean // ((successes + 1) * failure))
+        total += term
+    return Fraction(total, 1 << PLACES)
 
 
 def read_levels(certificate: Mapping[str, Any], bounds: int) -> tuple[Fraction, set[str]]:

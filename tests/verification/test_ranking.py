@@ -389,6 +389,25 @@ def test_counts_must_support_their_bounds(forge):
     assert any("do not support" in one for one in problems(forge.reseal(forged)))
 
 
+def test_binomial_tails_are_rounded_up_and_exact_to_many_places():
+    from fractions import Fraction
+    from math import comb
+
+    from robust_components.verification.sampled_ranking import UNIT, upper_tail
+
+    for count in (1, 2, 7, 30):
+        for wins in range(count + 1):
+            for mean in (1, 10**6, UNIT // 3, UNIT // 2, UNIT - 1, UNIT):
+                p = Fraction(mean, UNIT)
+                exact = sum(
+                    comb(count, k) * p**k * (1 - p) ** (count - k) for k in range(wins, count + 1)
+                )
+                tail = upper_tail(wins, count, mean)
+                assert exact <= tail
+                if wins >= p * count:  # a bound on the right side of what was counted
+                    assert tail <= exact + Fraction(1, 2**200)
+
+
 def test_a_radius_between_saturation_and_budget_is_no_radius(forge):
     """What holds at all copies holds for any number of edits; there is nothing in between."""
     ranking = rank(BalancedMask(3), ["", ""], threat=WordEdits(9), top_k=2)
