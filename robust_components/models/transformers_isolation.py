@@ -11,8 +11,8 @@ are treated differently or mixed. Three things have to hold, else every row gets
    and among others, and agree with calls of their own (:class:`SlotCheck`). The rows tried out are
    made of the prompt's own words: no passage has a part in the verdict.
 
-Calls of one row need none of this, and are the safe choice; but a step for ten rows then takes 3.3
-times as long (173 ms instead of 52 ms, 60 million parameters, one thread of a Xeon with AVX-512).
+Calls of one row need none of this, and are the safe choice; but a step for ten rows then takes 3.5
+times as long (195 ms instead of 56 ms, 39 million parameters, one thread of a Xeon with AVX-512).
 Trying out a shape costs half of what reading ten prompts does, once.
 """
 
