@@ -168,7 +168,11 @@ def print_summary(summary: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     ):
         plain, robust = summary[f"{figure}_plain"], summary[f"{figure}_robust"]
         print(f"{label:34}{plain:>8.0%}{robust:>8.0%}")
-    print(f"{'certificates that verify':34}{'':>8}{summary['certificates_verified']:>8.0%}")
+    for label, figure in (
+        ("certified, clean retrieval", "certified_clean"),
+        ("certificates that verify", "certificates_verified"),
+    ):
+        print(f"{label:34}{'':>8}{summary[figure]:>8.0%}")
     example = next(
         (r for r in rows if r["attack"] != "none" and r["certificate"]["certified"]), None
     )
