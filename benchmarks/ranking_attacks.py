@@ -16,7 +16,7 @@ from robust_components.attacks import (
     QueryStuffing,
     WordSubstitution,
 )
-from robust_components.models.memo import MemoScorer
+from robust_components.models.memo_scorer import MemoScorer
 from robust_components.models.protocols import PairScorer
 from robust_components.ranking import SmoothedScorer
 from robust_components.ranking.analysis import FixedAnalysis

@@ -18,7 +18,7 @@ from robust_components.attacks import (
     edits_between,
     embedding_neighbours,
 )
-from robust_components.models.memo import MemoScorer
+from robust_components.models.memo_scorer import MemoScorer
 from robust_components.models.testing import TableScorer
 from robust_components.ranking import SmoothedRanker, SmoothedScorer
 from robust_components.smoothing import BalancedMask, HashBuckets, split_words
