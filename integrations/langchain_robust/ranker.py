@@ -61,7 +61,7 @@ class SmoothedRanker(BaseDocumentCompressor):
         quantile: which quantile, in (0, 1).
         score_map: from raw scores to [0, 1]: ``"identity"`` takes probabilities, ``"sigmoid"`` and
             ``"sigmoid/4"`` take logits. Maps relative to the list are refused.
-        numerical_margin: largest numerical error of one score.
+        numerical_margin: most by which two scores of the same text may differ.
         alpha: 1 - confidence of certificates with ``RandomMask``.
         certify: ``"all"``, ``"boundary"`` (top N and the N documents below) or ``"none"``.
         base_scores: also score the unmasked documents, one more model pass each.

@@ -114,7 +114,7 @@ class SmoothedRanker:
         :param quantile: which quantile, in (0, 1).
         :param score_map: from the model's raw scores to [0, 1]: `"identity"` takes probabilities,
             `"sigmoid"` and `"sigmoid/4"` take logits. Maps relative to the list are refused.
-        :param numerical_margin: largest numerical error of one score.
+        :param numerical_margin: most by which two scores of the same text may differ.
         :param alpha: 1 - confidence of certificates with `"random_mask"`.
         :param certify: `"all"`, `"boundary"` (the top K and the K documents below) or `"none"`
             (only the certificate of the list).
