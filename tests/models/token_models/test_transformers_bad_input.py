@@ -14,6 +14,7 @@ transformers = pytest.importorskip("transformers")
 
 from robust_components.models import load_token_model, token_models  # noqa: E402
 from robust_components.models.token_prompt import PromptTemplate, plain_tokens  # noqa: E402
+from robust_components.models.protocols import ModelFailedError
 from robust_components.models.transformers_tokens import TransformersTokenModel  # noqa: E402
 from robust_components.rag.generator import RobustRAGGenerator  # noqa: E402
 
@@ -89,13 +90,12 @@ def test_passages_are_cut_to_the_context(tiny_models: Any, kind: str) -> None:
         model.open("why " * 200, PASSAGES)
 
 
-def test_a_question_that_is_too_long_certifies_nothing(tiny_models: Any) -> None:
+def test_a_question_that_is_too_long_is_no_abstention(tiny_models: Any) -> None:
     tokenizer = tiny_models.tokenizer()
     network = tiny_models.network("Llama", tokenizer, max_position_embeddings=160)
     generator = RobustRAGGenerator(TransformersTokenModel(network, tokenizer), "decoding")
-    result = generator.run("why " * 200, PASSAGES)
-    assert result.abstained and result.certificate.radius == 0
-    assert "shorten the question" in str(result.certificate.reason)
+    with pytest.raises(ModelFailedError, match="shorten the question"):
+        generator.run("why " * 200, PASSAGES)
 
 
 def test_a_row_without_finite_logits_fails_alone(tiny_models: Any, tokenizer: Any) -> None:
