@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from robust_components.models import load_token_model, token_models  # noqa: E402
+from robust_components.models.protocols import ModelFailedError  # noqa: E402
 from robust_components.models.token_prompt import PromptTemplate, plain_tokens  # noqa: E402
-from robust_components.models.protocols import ModelFailedError
 from robust_components.models.transformers_tokens import TransformersTokenModel  # noqa: E402
 from robust_components.rag.generator import RobustRAGGenerator  # noqa: E402
 
