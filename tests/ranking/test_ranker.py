@@ -211,12 +211,12 @@ def test_odd_documents_are_ranked_like_others(mechanism):
 
 def test_a_document_of_50_000_words():
     long = " ".join(f"good{i}" for i in range(50_000))
-    began = time.monotonic()
+    began = time.process_time()
     for mechanism in (BalancedMask(10), HashBuckets(10), RandomMask(0.99, samples=60)):
         ranking = SmoothedRanker(scorer(), mechanism, top_k=1).rank("q", [BAD, long, "good"])
         assert ranking.items[0].index == 1
         assert ranking.certificate.verify()
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
 
 
 def test_documents_shorter_than_the_blocks():

@@ -179,10 +179,10 @@ def test_masks_by_position_refuse_insertions(mechanism):
 
 def test_long_texts_are_cut_into_blocks_quickly_and_not_kept():
     words = [f"w{i}" for i in range(50_000)]
-    began = time.monotonic()
+    began = time.process_time()
     for mechanism in (BalancedMask(10, 2), HashBuckets(10, 2)):
         assert sum(len(copy.visible) for copy in mechanism.copies(words)) == 100_000
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
     assert partition_positions(9, 3, 1, 0, 0) is partition_positions(9, 3, 1, 0, 0)
     long = CACHED_WORDS + 1
     assert partition_positions(long, 3, 1, 0, 0) is not partition_positions(long, 3, 1, 0, 0)
@@ -233,10 +233,10 @@ def test_delta_is_exact_and_quick():
     assert mechanism.delta(1, WordEdits(1)) == 1
     assert mechanism.delta(10, WordEdits(1)) == Fraction(1, 10)
     assert mechanism.delta(10, WordEdits(99)) == 1
-    began = time.monotonic()
+    began = time.process_time()
     for edits in (1, 10, 40_000):
         assert 0 < mechanism.delta(50_000, WordEdits(edits)) <= 1
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_overlap_is_the_same_from_both_sides():

@@ -449,7 +449,7 @@ def test_what_is_left_out_or_added_is_noticed(kind, forge):
 def test_large_lists_are_checked_quickly_or_refused(forge):
     texts = [f"good w{i} bad" for i in range(1000)]
     data = rank(BalancedMask(10), texts).certificate.to_dict()
-    began = time.monotonic()
+    began = time.process_time()
     assert problems(data) == []
     rows = data["evidence"]["documents"] * 101
     hashes = data["evidence"]["inputs"]["passages"] * 101
@@ -461,14 +461,14 @@ def test_large_lists_are_checked_quickly_or_refused(forge):
     assert problems(forge.reseal(huge))
     many = put(sampled(), (("evidence", "documents", 0, "words"), 10**7))
     assert isinstance(problems(forge.reseal(many)), list)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_long_documents_are_checked_quickly():
     """50,000 words and any radius: shares of masks are products of few factors, or refused."""
     texts = [" ".join(["good"] * 50_000), "bad " * 40_000, "so"]
-    began = time.monotonic()
+    began = time.process_time()
     for threat in (WordEdits(1), WordEdits(3)):
         certificate = rank(RandomMask(0.99, samples=60, seed=0), texts, threat=threat).certificate
         assert certificate.problems() == []
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < 60
