@@ -49,7 +49,7 @@ SMALL = 4096
 ROWS_TRIED = ((16, 0), (11, 5), (7, 2), (3, 9))
 """Length of each row tried out, and where in the sample it begins."""
 
-Probabilities = Callable[[Tensor], NDArray[np.float64]]
+Probabilities = Callable[[Sequence[Tensor]], NDArray[np.float64]]
 Numbers = tuple[NDArray[np.float64], NDArray[np.float64]]
 """A row's probabilities, and its keys and values."""
 
@@ -115,7 +115,7 @@ class SlotCheck:
 
     Args:
         calls: the model.
-        probabilities: logits (rows, vocabulary) to probabilities.
+        probabilities: rows of logits to probabilities.
         words: tokens the rows tried out are made of, at least one.
         longest: tokens a prompt may have, or ``None`` for no limit.
         widths: for :func:`aligned`.
@@ -157,7 +157,7 @@ class SlotCheck:
             group = RowGroup(self._calls, prompts, size, room=room, kept=1)
             logits = group.logits((self._words[-1],))
             self.fed += size.slots
-            shares = self._probabilities(logits)
+            shares = self._probabilities(tuple(logits[: len(chosen)]))
             return [
                 (shares[slot], _flat(pair[slot] for layer in group.newest for pair in layer))
                 for slot in range(len(chosen))
@@ -182,7 +182,7 @@ class SlotCheck:
                 self.fed += shape.slots * shape.width
             return [
                 (
-                    self._probabilities(logits).ravel(),
+                    self._probabilities(tuple(logits)).ravel(),
                     _flat(pair for layer in prompt.pairs for pair in layer),
                 )
                 for prompt, logits in read

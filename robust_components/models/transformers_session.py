@@ -72,7 +72,7 @@ class TransformersTokenSession:
 
     def _keep(self, row: int, read: Read, question: QuestionPrompt) -> None:
         self.token_rows += read.fed
-        shares = self._model.probabilities(read.logits)
+        shares = self._model.probabilities(tuple(read.logits))
         if not np.isfinite(shares).all():
             self.failures[row] = NOT_FINITE
             return
@@ -131,11 +131,11 @@ class TransformersTokenSession:
         logits = group.logits(prefix)
         self.token_rows += (group.fed - before) * len(wanted)
         self.padding_rows += (group.fed - before) * (group.slots - len(wanted))
-        found = {row: self._model.probabilities(logits[slots[row]]) for row in wanted}
-        for row, shares in found.items():
-            if not np.isfinite(shares).all():
+        shares = self._model.probabilities([logits[slots[row]] for row in wanted])
+        for row, finite in zip(wanted, np.isfinite(shares).all(axis=1), strict=True):
+            if not finite:
                 self.failures[row] = self.failures[row] or NOT_FINITE
-        return found
+        return dict(zip(wanted, shares, strict=True))
 
     def no_retrieval_token(self, prefix: tuple[int, ...]) -> int:
         """Greedy next token of the same model, asked the same without a passage.
@@ -157,7 +157,7 @@ class TransformersTokenSession:
             before = group.fed
             logits = group.logits(prefix)[0]
             self.token_rows += group.fed - before
-        shares = self._model.probabilities(logits)
+        (shares,) = self._model.probabilities([logits])
         if not np.isfinite(shares).all():
             raise RuntimeError(f"without a passage {NOT_FINITE}; use another precision or model")
         return int(shares.argmax())

@@ -226,16 +226,22 @@ class TransformersTokenModel:
         room = self.prompts.max_answer_tokens
         return RowGroup(self._calls, prompts, shape, room=room, kept=self.branch_tokens)
 
-    def probabilities(self, logits: torch.Tensor) -> NDArray[Any]:
-        """Float64 softmax over the last axis, all ends of an answer under one token."""
+    def probabilities(self, rows: Sequence[torch.Tensor]) -> NDArray[Any]:
+        """Float64 (rows, vocabulary): the softmax of each row's logits, computed by itself.
+
+        All ends of an answer are under one token.
+        """
+        found: NDArray[Any] = torch.stack([self._shares(row) for row in rows]).cpu().numpy()
+        return found
+
+    def _shares(self, logits: torch.Tensor) -> torch.Tensor:
         if logits.device.type == "mps":  # has no float64
             logits = logits.cpu()
         shares = torch.softmax(logits.double(), dim=-1)
         if self.other_ends:
-            shares[..., self.eos] += shares[..., self.other_ends].sum(dim=-1)
-            shares[..., self.other_ends] = 0.0
-        result: NDArray[Any] = shares.cpu().numpy()
-        return result
+            shares[self.eos] += shares[self.other_ends].sum()
+            shares[self.other_ends] = 0.0
+        return shares
 
 
 def _slots(model: Any, name: str, wanted: int | None, default: int) -> int:
