@@ -18,10 +18,10 @@ class TrainingRow:
     positive: str
     negatives: tuple[str, ...]
 
-    def draw(self, negatives: int, generator: random.Random) -> list[str]:
-        """The positive and ``negatives`` others: half of them from the hardest twenty."""
-        hard = list(self.negatives[:20])
-        chosen = generator.sample(hard, min(len(hard), (negatives + 1) // 2))
+    def draw(self, negatives: int, generator: random.Random, hardest: int = 20) -> list[str]:
+        """The positive and ``negatives`` others: three quarters of them from the ``hardest``."""
+        hard = list(self.negatives[:hardest])
+        chosen = generator.sample(hard, min(len(hard), (3 * negatives + 3) // 4))
         rest = [text for text in self.negatives if text not in chosen]
         chosen += generator.sample(rest, min(len(rest), negatives - len(chosen)))
         return [self.positive, *chosen]

@@ -34,6 +34,8 @@ class Settings:
         queries: queries a step.
         negatives: negatives a query in the smoothed list, where a row has as many.
         plain_negatives: negatives a query in the unmasked list.
+        plain_share: share of the steps that have unmasked lists, in (0, 1].
+        hardest: negatives come from so many hardest candidates, but for a quarter of them.
         blocks: numbers of blocks (buckets, samples) to draw from, one a step.
         radii: word budgets R to draw from, one a query.
         temperature: of the smoothed cross-entropy, in units of the score.
@@ -50,6 +52,8 @@ class Settings:
     queries: int = 4
     negatives: int = 4
     plain_negatives: int = 2
+    plain_share: float = 1.0
+    hardest: int = 20
     blocks: tuple[int, ...] = (10, 10, 10, 10, 10, 5, 20, 3)
     radii: tuple[int, ...] = (0, 1, 1, 2)
     temperature: float = 0.08
@@ -112,13 +116,14 @@ def step_loss(
     pairs: list[tuple[str, str]] = []
     drawn: list[list[str]] = []
     for row in rows:
-        drawn.append(row.draw(min(settings.negatives, fewest), rng))
+        drawn.append(row.draw(min(settings.negatives, fewest), rng, settings.hardest))
         for document in drawn[-1]:
             copies = masked_copies(document, blocks, settings, rng)
             pairs.extend((row.query, copy) for copy in copies)
     masked = len(pairs)
-    for row in rows:
-        documents = row.draw(min(settings.plain_negatives, fewest), rng)
+    unmasked = rng.random() < settings.plain_share
+    for row in rows if unmasked else ():
+        documents = row.draw(min(settings.plain_negatives, fewest), rng, settings.hardest)
         pairs.extend((row.query, text) for text in documents)
     encoded, _ = encoder.encode(pairs)
     logits = forward(network, encoder, encoded, settings.tokens_a_batch)
@@ -131,14 +136,16 @@ def step_loss(
     target = torch.zeros(len(rows), dtype=torch.long)
     smooth = cross_entropy(raised / settings.temperature, target)
     mean_logit = cross_entropy(copies_logits.mean(2), target)
-    plain = cross_entropy(logits[masked:].view(len(rows), -1), target)
-    loss = smooth + settings.copy_weight * mean_logit + settings.plain_weight * plain
+    loss = smooth + settings.copy_weight * mean_logit
     gap = bound[:, 0] - raised[:, 1:].max(1).values
     parts = {
         "smoothed": float(smooth.detach()),
-        "plain": float(plain.detach()),
         "won": float((gap.detach() > 0).float().mean()),
     }
+    if unmasked:
+        plain = cross_entropy(logits[masked:].view(len(rows), -1), target)
+        loss = loss + settings.plain_weight * plain
+        parts["plain"] = float(plain.detach())
     return loss, parts
 
 

@@ -108,11 +108,26 @@ class LowRankNetwork:
                 yield f"{kind}:{name}", value
 
     def start_from(self, adapter: str | Path) -> None:
-        """Copy the low-rank updates and biases of a saved peft adapter of the same rank.
+        """Copy the updates and biases of a saved peft adapter of the same rank.
+
+        Args:
+            adapter: the adapter's file, or a folder written by :meth:`save`, whose head is taken
+                too.
 
         Raises:
             ValueError: the adapter has another rank or another base.
         """
+        if Path(adapter).is_dir():
+            head = load_file(Path(adapter) / "head.safetensors")
+            with torch.no_grad():
+                for name, value in head.items():
+                    if name not in self.whole or self.whole[name].shape != value.shape:
+                        raise ValueError(
+                            f"the head in {adapter} does not fit this network: it has {name} of "
+                            f"shape {tuple(value.shape)}; check the base"
+                        )
+                    self.whole[name].copy_(value.float())
+            adapter = Path(adapter) / "adapter_model.safetensors"
         found = 0
         with torch.no_grad():
             for key, value in load_file(adapter).items():

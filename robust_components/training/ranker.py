@@ -116,7 +116,10 @@ def chosen_settings(arguments: argparse.Namespace, tokenizer: Any) -> Settings:
         "negatives": arguments.negatives,
         "temperature": arguments.temperature,
         "learning_rate": arguments.lr or (FULL_RATE if arguments.full else None),
+        "plain_share": arguments.plain_share,
+        "hardest": arguments.hardest,
         "blocks": None if arguments.blocks is None else tuple(arguments.blocks),
+        "radii": None if arguments.radii is None else tuple(arguments.radii),
     }
     longest = min(Settings.max_length, int(tokenizer.model_max_length))
     settings = Settings(
@@ -127,11 +130,15 @@ def chosen_settings(arguments: argparse.Namespace, tokenizer: Any) -> Settings:
         max_length=longest,
         **{name: value for name, value in named.items() if value is not None},
     )
-    for name in ("steps", "queries", "negatives"):
+    for name in ("steps", "queries", "negatives", "hardest"):
         if getattr(settings, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(settings, name)}")
     if min(settings.blocks) < 2:
         raise ValueError(f"--blocks must be at least 2, got {min(settings.blocks)}")
+    if min(settings.radii) < 0:
+        raise ValueError(f"--radii must be at least 0, got {min(settings.radii)}")
+    if not 0 < settings.plain_share <= 1:
+        raise ValueError(f"--plain-share must be in (0, 1], got {settings.plain_share}")
     deployed(settings)  # checks the mask rate
     return settings
 

@@ -34,8 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--start-from",
         type=Path,
-        metavar="FILE",
-        help="adapter to begin with (for the embedded base and rank 32 that of the reader)",
+        metavar="PATH",
+        help="adapter file, or folder of an earlier ranker with its head, to begin with (for the "
+        "embedded base and rank 32 the reader's adapter)",
     )
     add("--mechanism", choices=sorted(MECHANISMS), default="balanced_mask", help="to be deployed")
     add(
@@ -49,6 +50,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, help="optimiser steps")
     add("--queries", type=int, help="queries a step")
     add("--negatives", type=int, help="negatives a query, as far as there are")
+    add("--radii", type=int, nargs="+", metavar="R", help="word budgets, one drawn a query")
+    add("--plain-share", type=float, help="share of the steps with unmasked lists too (1)")
+    add("--hardest", type=int, help="negatives come mostly from so many hardest ones (20)")
     add("--lr", type=float, help="peak learning rate (4e-4, with --full 5e-5)")
     add("--temperature", type=float, help="of the loss on smoothed scores")
     add("--seed", type=int, default=0, help="of everything drawn")

@@ -16,9 +16,10 @@ pytest.importorskip("safetensors")
 import torch
 
 from robust_components import cli
+from robust_components.models.pair_encoding import PairEncoder
 from robust_components.models.pair_models import load_pair_scorer
 from robust_components.ranking.evaluation import evaluate_lists
-from robust_components.ranking.lists import read_rows
+from robust_components.ranking.lists import TrainingRow, read_rows
 from robust_components.ranking.training import Settings, masked_copies, step_loss
 from robust_components.smoothing import MaskedCopy, RandomMask
 
@@ -57,6 +58,26 @@ def described(folder: Path) -> Any:
     return json.loads((folder / "training.json").read_text("utf-8"))
 
 
+def test_unmasked_lists_come_in_their_share_of_steps(make_bert, bert_tokenizer, tmp_path):
+    rows = read_rows(make_rows(tmp_path / "rows.jsonl", 2, 0))
+    encoder = PairEncoder(bert_tokenizer, 64)
+    network = make_bert(1)
+    settings = Settings(blocks=(2,), negatives=2, plain_share=0.25, max_length=64)
+    rng = random.Random(0)
+    steps = [step_loss(network, encoder, rows, settings, rng)[1] for _ in range(80)]
+    assert 8 <= sum("plain" in parts for parts in steps) <= 32
+
+
+def test_negatives_come_mostly_from_the_hardest():
+    row = TrainingRow("q", "yes", tuple(f"no {number}" for number in range(100)))
+    rng = random.Random(0)
+    drawn = [row.draw(8, rng, hardest=10) for _ in range(50)]
+    assert all(len(set(texts)) == 9 and texts[0] == "yes" for texts in drawn)
+    hard = {f"no {number}" for number in range(10)}
+    assert all(len(hard & set(texts)) >= 6 for texts in drawn)
+    assert any(len(hard & set(texts)) < 8 for texts in drawn)
+
+
 @pytest.mark.parametrize("mechanism", ["balanced_mask", "hash_buckets", "random_mask"])
 def test_trains_saves_and_reports(options, mechanism, tmp_path, capsys):
     assert cli.main([*options, "--mechanism", mechanism]) == 0
@@ -80,6 +101,7 @@ def test_trains_saves_and_reports(options, mechanism, tmp_path, capsys):
         assert again == found["measured"]["dev"]["after"]
 
 
+@pytest.mark.slow
 def test_training_helps(options, tmp_path):
     more = make_rows(tmp_path / "more.jsonl", 100, 2)
     options += ["--full", "--steps", "150", "--lr", "0.003", "--rows", str(more)]
@@ -111,6 +133,10 @@ def test_resumes_where_it_stopped(options, tmp_path, capsys):
         (["--steps", "0"], "--steps must be at least 1, got 0"),
         (["--blocks", "1"], "--blocks must be at least 2, got 1"),
         (["--queries", "13"], "12 usable rows, fewer than --queries 13"),
+        (["--plain-share", "0"], "--plain-share must be in (0, 1], got 0"),
+        (["--plain-share", "1.5"], "--plain-share must be in (0, 1], got 1.5"),
+        (["--radii", "0", "-1"], "--radii must be at least 0, got -1"),
+        (["--hardest", "0"], "--hardest must be at least 1, got 0"),
         (["--mechanism", "random_mask", "--mask-rate", "1.5"], "mask_rate must be in (0, 1)"),
         (["--rows", "absent.jsonl"], "absent.jsonl"),
     ],
@@ -150,8 +176,6 @@ def test_bases_without_a_head_and_with_two_labels(
 
 
 def test_rows_with_few_negatives_share_a_step(make_bert, bert_tokenizer, tmp_path):
-    from robust_components.models.pair_encoding import PairEncoder
-
     path = make_rows(tmp_path / "one.jsonl", 2, 0, negatives=1)
     rows = [*read_rows(path), *read_rows(make_rows(tmp_path / "five.jsonl", 2, 0, negatives=5))]
     encoder = PairEncoder(bert_tokenizer, 64)
@@ -193,3 +217,8 @@ def test_the_embedded_base(tmp_path, full, capsys):
     assert adapter <= names if not full else "config.json" in names
     score = load_pair_scorer(str(tmp_path / "out")).score("man", ["the man", "a city"])
     assert all(0 < value < 1 for value in score)
+    if not full:
+        first = ["--start-from", str(tmp_path / "out"), "--output", str(tmp_path / "further")]
+        assert cli.main([*options, *first, "--lr", "1e-12", "--steps", "1"]) == 0
+        further = load_pair_scorer(str(tmp_path / "further")).score("man", ["the man", "a city"])
+        assert further == pytest.approx(score, abs=1e-3)
