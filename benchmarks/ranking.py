@@ -5,7 +5,9 @@
 PATH is a file of questions with paragraphs, a re-ranking table, or a BEIR or TREC folder
 (benchmarks/ranking_data.py). Lists are taken in an order drawn with the seed. Figures:
 
-* MRR@10 and NDCG@10 of the plain and the smoothed ranker, by ir-measures;
+* MRR@10 and NDCG@10 of the plain and the smoothed ranker, by ir-measures; ``plain`` is the model
+  on unmasked documents. Where the smoothed score counts term coverage, ``.._model_alone`` is the
+  mean over masked copies without it and ``terms_alone`` the coverage without any model;
 * ``certified``: shares of lists for which CRQ(K, M, R) holds: with R words of every document
   edited nothing below rank M enters the top K. ``pre_attack``: documents outside the top K are
   edited; ``observed``: any may have been already. ``first-stage M`` counts first-stage ranks;
@@ -22,6 +24,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +34,19 @@ from benchmarks.ranking_attacks import Campaign, Neighbours
 from benchmarks.ranking_data import RankedList, read_lists
 from benchmarks.ranking_figures import (
     Row,
+    analyse,
+    analysed_row,
     plain_row,
     ranker_for,
     relevance,
-    smoothed_row,
     summary,
+    terms_row,
 )
 from benchmarks.reporting import write_report
 from benchmarks.score_cache import CachedScorer
 from robust_components.models.protocols import PairScorer
 from robust_components.smoothing import BalancedMask, FixedMechanism, HashBuckets
+from robust_components.smoothing.term_coverage import coverage_named
 
 STAGES = ("masks", "buckets", "frontier", "attacks")
 WRITE_EVERY = 50
@@ -69,6 +75,7 @@ class Evaluation:
         self.seed = seed
         self.write = write
         self.plain: dict[str, Row] = {}
+        self.terms: dict[str, Row] = {}
         self.rows: dict[str, list[Row]] = {}
         self.figures: dict[str, Any] = {"seed": seed, "lists_in_all": len(lists)}
         self.violations: list[str] = []
@@ -78,10 +85,16 @@ class Evaluation:
         name = f"{mechanism.name}_{mechanism.blocks}"
         ranker = ranker_for(self.scorer, mechanism)
         rows = self.rows.setdefault(name, [])
+        alone = self.rows.setdefault(f"{name}_model_alone", [])
+        coverage = coverage_named(getattr(self.scorer, "coverage", None))
         for item in tqdm(self.lists[len(rows) : lists], desc=name, mininterval=10):
             if item.query_id not in self.plain:
                 self.plain[item.query_id] = plain_row(item, self.scorer)
-            rows.append(smoothed_row(item, ranker))
+            analysis = analyse(ranker, item.query, item.documents)
+            rows.append(analysed_row(item, analysis))
+            if coverage is not None:
+                alone.append(analysed_row(item, replace(analysis, coverage=None)))
+                self.terms[item.query_id] = terms_row(item, coverage)
             if len(rows) % WRITE_EVERY == 0:
                 self._note(name)
         self._note(name)
@@ -90,6 +103,10 @@ class Evaluation:
         plain = list(self.plain.values())
         self.figures["plain"] = {"lists": len(plain), **relevance(plain)}
         self.figures[name] = summary(self.rows[name], plain)
+        if self.rows[f"{name}_model_alone"]:
+            self.figures[f"{name}_model_alone"] = summary(self.rows[f"{name}_model_alone"], plain)
+            terms = list(self.terms.values())
+            self.figures["terms_alone"] = {"lists": len(terms), **relevance(terms)}
         self.write(self.figures)
 
     def frontier(self, numbers: Sequence[int], lists: int) -> None:

@@ -15,7 +15,7 @@ from robust_components.models.protocols import PairScorer
 from robust_components.ranking import SmoothedRanker
 from robust_components.ranking.analysis import Analysis, FixedAnalysis
 from robust_components.ranking.top_k import none_enters
-from robust_components.smoothing import FixedMechanism
+from robust_components.smoothing import FixedMechanism, TermCoverage, split_words
 
 WORDS = (1, 2, 3, 5)
 DEPTHS = ((1, 1), (1, 5), (1, 10), (3, 10), (5, 10), (10, 10), (10, 50))
@@ -52,6 +52,13 @@ def plain_row(item: RankedList, scorer: PairScorer) -> Row:
     return Row(item, order, _is_right(item, order))
 
 
+def terms_row(item: RankedList, coverage: TermCoverage) -> Row:
+    """By the words of the query a document has, and nothing else."""
+    scores = coverage.of(item.query, [split_words(text) for text in item.documents]).score()
+    order = tuple(sorted(range(len(scores)), key=lambda i: (-int(scores[i]), i)))
+    return Row(item, order, _is_right(item, order))
+
+
 def ranker_for(scorer: PairScorer, mechanism: FixedMechanism) -> SmoothedRanker:
     """A ranker for evaluation: no certificates as objects, no scores of unmasked documents."""
     return SmoothedRanker(scorer, mechanism, top_k=1, certify="none", base_scores=False)
@@ -71,7 +78,11 @@ def for_top(analysis: FixedAnalysis, k: int) -> FixedAnalysis:
 
 def smoothed_row(item: RankedList, ranker: SmoothedRanker) -> Row:
     """By the smoothed score, with all certificates."""
-    analysis = analyse(ranker, item.query, item.documents)
+    return analysed_row(item, analyse(ranker, item.query, item.documents))
+
+
+def analysed_row(item: RankedList, analysis: FixedAnalysis) -> Row:
+    """The same of a list that is analysed already."""
     holds: set[str] = set()
     asked: set[str] = set()
     for words in WORDS:

@@ -23,6 +23,7 @@ class CachedScorer:
         self.scorer = scorer
         self.name = str(getattr(scorer, "name", type(scorer).__name__))
         self.fingerprint = str(getattr(scorer, "fingerprint", "unknown"))
+        self.coverage = getattr(scorer, "coverage", None)
         self.folder = folder
         self._known: dict[str, list[float]] = {}
         if folder is not None:

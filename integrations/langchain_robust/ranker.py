@@ -16,7 +16,7 @@ from robust_components.models.pair_models import load_pair_scorer
 from robust_components.models.prefixed import PrefixedScorer
 from robust_components.ranking.ranker import SmoothedRanker as CoreRanker
 from robust_components.ranking.result import RankedDocument, Ranking
-from robust_components.smoothing import BalancedMask, FixedMechanism, RandomMask
+from robust_components.smoothing import BalancedMask, FixedMechanism, RandomMask, TermCoverage
 from robust_components.threats import WordEdits
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class SmoothedRanker(BaseDocumentCompressor):
             ``"any"``.
         aggregation: ``"mean"``, or ``"quantile"`` of the copies' raw logits.
         quantile: which quantile, in (0, 1).
+        coverage: words of the query as a share of the score, as a ``TermCoverage`` or its settings;
+            ``"model"`` for what the model was trained beside, ``None`` for none.
         score_map: from raw scores to [0, 1]: ``"identity"`` takes probabilities, ``"sigmoid"`` and
             ``"sigmoid/4"`` take logits. Maps relative to the list are refused.
         numerical_margin: most by which two scores of the same text may differ.
@@ -88,6 +90,7 @@ class SmoothedRanker(BaseDocumentCompressor):
     scope: str | None = None
     aggregation: str = "mean"
     quantile: float = 0.5
+    coverage: SkipValidation[TermCoverage | dict[str, Any] | str | None] = "model"
     score_map: str = "identity"
     numerical_margin: float = 1e-5
     alpha: float = 0.05
@@ -182,6 +185,7 @@ class SmoothedRanker(BaseDocumentCompressor):
                 scope=self.scope,
                 aggregation=self.aggregation,
                 quantile=self.quantile,
+                coverage=self.coverage,
                 score_map=self.score_map,
                 numerical_margin=self.numerical_margin,
                 alpha=self.alpha,

@@ -63,5 +63,6 @@ def ranker_from_folder(folder: str | Path, **options: Any) -> TransformersPairSc
         max_length=settings["max_length"],
         name="robust-components ranker over all-MiniLM-L6-v2",
         fingerprint=digest.hexdigest(),
+        coverage=settings.get("coverage"),
         **options,
     )

@@ -21,6 +21,7 @@ class MemoScorer:
         self.scorer = scorer
         self.name = str(getattr(scorer, "name", type(scorer).__name__))
         self.fingerprint = str(getattr(scorer, "fingerprint", "unknown"))
+        self.coverage = getattr(scorer, "coverage", None)
         self.passes = 0
         self._query: str | None = None
         self._scores: dict[str, float] = {}

@@ -38,6 +38,8 @@ class TransformersPairScorer:
         name: for certificates.
         fingerprint: identity of the weights, for certificates.
         device: a torch device.
+        coverage: settings of the :class:`~robust_components.smoothing.TermCoverage` the model was
+            trained beside, if any.
 
     Raises:
         ValueError: the model has neither one nor two labels and is no encoder-decoder, or an
@@ -57,6 +59,7 @@ class TransformersPairScorer:
         name: str = "cross-encoder",
         fingerprint: str = "unknown",
         device: str = "cpu",
+        coverage: Mapping[str, Any] | None = None,
     ) -> None:
         if output not in ("probability", "logit"):
             raise ValueError(f"output must be 'probability' or 'logit', got {output!r}")
@@ -84,6 +87,7 @@ class TransformersPairScorer:
         self.name = name
         self.fingerprint = fingerprint
         self.device = device
+        self.coverage = coverage
         self._start = _decoder_start(network) if self.writes else 0
         self._answers = [_one_token(tokenizer, word) for word in answers] if self.writes else []
 

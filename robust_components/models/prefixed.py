@@ -23,6 +23,7 @@ class PrefixedScorer:
         self.query_prefix = query_prefix
         self.document_prefix = document_prefix
         self.name = str(getattr(scorer, "name", type(scorer).__name__))
+        self.coverage = getattr(scorer, "coverage", None)
         inner = str(getattr(scorer, "fingerprint", "unknown"))
         self.fingerprint = f"{inner} after {query_prefix!r}, {document_prefix!r}"
 

@@ -14,6 +14,7 @@ from robust_components.ranking import fixed_bounds, quantile_bounds, top_k
 from robust_components.ranking.fixed_bounds import UNIT, CopyScores, Flags, Integers
 from robust_components.ranking.top_k import Bounds
 from robust_components.smoothing.mechanism import FixedMechanism
+from robust_components.smoothing.term_coverage import Coverage
 from robust_components.threats import WordEdits
 
 
@@ -139,6 +140,8 @@ class FixedAnalysis(Analysis):
         k: size of the top.
         numerical_margin: most by which two scores of one text differ.
         quantile: ``None`` for the mean, or which quantile of the copies is the score.
+        coverage: ``None``, or the query's words in each document, which then make up their share
+            of the score beside the mean.
     """
 
     copies: CopyScores
@@ -148,6 +151,7 @@ class FixedAnalysis(Analysis):
     k: int
     numerical_margin: float
     quantile: Fraction | None = None
+    coverage: Coverage | None = None
 
     def __post_init__(self) -> None:
         number = 1
@@ -161,6 +165,19 @@ class FixedAnalysis(Analysis):
         each = self.mechanism.touched(replace(self.threat, budget=1))
         self.saturation = -(-self.mechanism.blocks // each)
         self._known: dict[int, Bounds] = {}
+        self._model_share, self._term_share = 1, 0
+        if self.coverage is not None:
+            share = self.coverage.share
+            self._model_share = share.denominator - share.numerator
+            self._term_share = share.numerator * number
+            self.score = self._mixed(self.score, self.coverage.score())
+            self.scale *= share.denominator
+            self.margin *= self._model_share
+            self.saturation = max(self.saturation, self.coverage.terms)
+
+    def _mixed(self, of_copies: Integers, of_terms: Integers) -> Integers:
+        """Both parts of a score or of a change, in units of 1/scale."""
+        return self._model_share * of_copies + self._term_share * of_terms
 
     @cached_property
     def _gains(self) -> Integers:
@@ -172,12 +189,17 @@ class FixedAnalysis(Analysis):
 
     def bounds(self, words: int) -> Bounds:
         touched = self.mechanism.touched(replace(self.threat, budget=words))
-        if touched not in self._known:
+        edits = touched if self.coverage is None else words
+        if edits not in self._known:
             if self.quantile is None:
-                lower = self.score - self._losses[:, touched]
-                upper = self.score + self._gains[:, touched]
+                fall, rise = self._losses[:, touched], self._gains[:, touched]
+                if self.coverage is not None:
+                    most = self.words if self.threat.operations == "substitute" else None
+                    fall = self._mixed(fall, self.coverage.loss(words))
+                    rise = self._mixed(rise, self.coverage.gain(words, most))
+                lower, upper = self.score - fall, self.score + rise
             else:
                 lower = quantile_bounds.quantile_lower(self.copies, self.quantile, touched)
                 upper = quantile_bounds.quantile_upper(self.copies, self.quantile, touched)
-            self._known[touched] = Bounds(self.score, self.score, lower, upper)
-        return self._known[touched]
+            self._known[edits] = Bounds(self.score, self.score, lower, upper)
+        return self._known[edits]

@@ -119,9 +119,12 @@ class DocumentCertificates:
 
 def _scores(analysis: Analysis, document: int) -> dict[str, Any]:
     if isinstance(analysis, FixedAnalysis):
+        coverage = analysis.coverage
+        terms = {} if coverage is None else {"terms": coverage.counts[document].tolist()}
         return {
             "words": int(analysis.words[document]),
             "scores": analysis.copies.scores[document].tolist(),
+            **terms,
         }
     if isinstance(analysis, SampledAnalysis):
         bounds = analysis.bounds(1)
@@ -206,8 +209,11 @@ def _certificate(
     )
 
 
-def _aggregation(analysis: Analysis) -> dict[str, str]:
-    quantile = getattr(analysis, "quantile", None)
-    if quantile is None:
-        return {"name": "mean"}
-    return {"name": "quantile", "quantile": str(quantile)}
+def _aggregation(analysis: Analysis) -> dict[str, Any]:
+    quantile, coverage = getattr(analysis, "quantile", None), getattr(analysis, "coverage", None)
+    if quantile is not None:
+        return {"name": "quantile", "quantile": str(quantile)}
+    if coverage is not None:
+        weights = coverage.weights.tolist()
+        return {"name": "mean_and_terms", "share": str(coverage.share), "weights": weights}
+    return {"name": "mean"}

@@ -8,7 +8,7 @@ from robust_components.models.protocols import PairScorer
 from robust_components.ranking.lists import TrainingRow, candidates
 from robust_components.ranking.metrics import ndcg_one_relevant, rank_of_first, reciprocal_rank
 from robust_components.ranking.ranker import SmoothedRanker
-from robust_components.smoothing import FixedMechanism, RandomMask
+from robust_components.smoothing import FixedMechanism, RandomMask, TermCoverage
 
 BUDGETS = (1, 2, 3)
 
@@ -19,6 +19,7 @@ def evaluate_lists(
     mechanism: FixedMechanism | RandomMask,
     *,
     count: int = 20,
+    coverage: TermCoverage | str | None = "model",
 ) -> dict[str, float]:
     """Means over all lists of a positive and the hardest ``count - 1`` negatives.
 
@@ -27,6 +28,7 @@ def evaluate_lists(
         rows: at least one.
         mechanism: the one deployed.
         count: documents of a list, at least 2.
+        coverage: see :class:`SmoothedRanker`.
 
     Returns:
         ``plain_mrr``, ``plain_ndcg`` (unmasked documents), ``smoothed_mrr``, ``smoothed_ndcg``, all
@@ -37,7 +39,13 @@ def evaluate_lists(
         ValueError: there are no rows.
     """
     ranker = SmoothedRanker(
-        scorer, mechanism, top_k=1, statement="pre_attack", scope="promotion", certify="none"
+        scorer,
+        mechanism,
+        top_k=1,
+        statement="pre_attack",
+        scope="promotion",
+        certify="none",
+        coverage=coverage,
     )
     plain: list[int] = []
     smooth: list[int] = []

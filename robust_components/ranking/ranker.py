@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from robust_components.ranking.sampling import Plan, Question, Sampler
 from robust_components.ranking.scoring import Scoring, check_pointwise, check_score_map
 from robust_components.smoothing import BalancedMask, FixedMechanism, RandomMask, split_words
 from robust_components.smoothing.mechanism import MaskedCopy
+from robust_components.smoothing.term_coverage import TermCoverage
 from robust_components.threats import WordEdits
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class SmoothedRanker:
             statement needs ``"any"``, the default (``"promotion"`` with ``method="robustmask"``).
         aggregation: ``"mean"``, or ``"quantile"`` for logits without bounds.
         quantile: which quantile, in (0, 1).
+        coverage: words of the query as a share of the score beside the mean over masked copies: a
+            :class:`TermCoverage` or its settings; ``"model"`` for what the model was trained
+            beside, if anything (its attribute ``coverage``; the embedded ranker has one); ``None``
+            for none. For fixed mechanisms and means.
         score_map: ``"identity"``, ``"sigmoid"`` or ``"sigmoid/4"``, applied to every score.
         numerical_margin: most by which two scores of the same text may differ (after the score
             map), for batching and hardware round differently; in [0, 0.5).
@@ -88,6 +93,7 @@ class SmoothedRanker:
         scope: str | None = None,
         aggregation: str = "mean",
         quantile: float = 0.5,
+        coverage: TermCoverage | Mapping[str, Any] | str | None = "model",
         score_map: str = "identity",
         numerical_margin: float = 1e-5,
         alpha: float = 0.05,
@@ -127,6 +133,7 @@ class SmoothedRanker:
         self.statement = statement
         self.aggregation = aggregation
         self.quantile = exact if aggregation == "quantile" else None
+        self.coverage = settings.check_coverage(coverage, self.mechanism, aggregation)
         self.score_map = score_map
         self.numerical_margin = settings.check_margin(numerical_margin)
         self.certify = certify
@@ -238,7 +245,7 @@ class SmoothedRanker:
         k: int,
         cut: set[int],
     ) -> FixedAnalysis:
-        mechanism = self.mechanism
+        mechanism, coverage = self.mechanism, self._term_coverage()
         assert not isinstance(mechanism, RandomMask)
         seen: dict[tuple[str, ...], list[MaskedCopy]] = {}
         for one in words:
@@ -260,7 +267,15 @@ class SmoothedRanker:
             k=k,
             numerical_margin=self.numerical_margin,
             quantile=self.quantile,
+            coverage=None if coverage is None else coverage.of(query, words),
         )
+
+    def _term_coverage(self) -> TermCoverage | None:
+        """The coverage in use."""
+        if isinstance(self.coverage, str):
+            wanted = getattr(self.model, "coverage", None)
+            return settings.check_coverage(wanted, self.mechanism, "mean")
+        return self.coverage
 
     def _base_scores(
         self, scoring: Scoring, query: str, documents: Sequence[str], cut: set[int]

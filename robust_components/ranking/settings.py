@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +13,7 @@ from robust_components.models.protocols import PairScorer
 from robust_components.ranking.quantile_bounds import position
 from robust_components.ranking.top_k import SCOPES
 from robust_components.smoothing import FixedMechanism, RandomMask
+from robust_components.smoothing.term_coverage import TermCoverage, coverage_named
 from robust_components.threats import WordEdits
 
 STATEMENTS = ("observed", "pre_attack")
@@ -105,6 +106,29 @@ def check_mechanism(
                 f"{name}={value!r} does not go with {fixed_number}, whose number of samples is "
                 "fixed beforehand; leave it out and choose the mechanism's samples"
             )
+
+
+def check_coverage(
+    value: Any, mechanism: FixedMechanism | RandomMask, aggregation: str
+) -> TermCoverage | str | None:
+    """Term coverage, ``"model"`` for what the model asks for, or ``None``.
+
+    Raises:
+        ValueError, TypeError: it is none of these, or does not go with the other settings.
+    """
+    fixed = not isinstance(mechanism, RandomMask) and aggregation == "mean"
+    if value is None or value == "model":
+        return value if fixed else None
+    if not isinstance(value, TermCoverage | Mapping):
+        raise TypeError(
+            f"coverage must be a TermCoverage, 'model' or None, got {type(value).__name__}; try "
+            "TermCoverage('0.3')"
+        )
+    if not fixed:
+        raise ValueError(
+            "coverage needs BalancedMask or HashBuckets and aggregation='mean'; leave it out"
+        )
+    return coverage_named(value)
 
 
 def check_number(name: str, value: Any, low: float, high: float, hint: str) -> float:

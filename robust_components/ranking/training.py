@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -21,7 +22,14 @@ from torch.nn.functional import cross_entropy
 
 from robust_components.models.pair_encoding import PairEncoder, length_sorted
 from robust_components.ranking.lists import TrainingRow
-from robust_components.smoothing import BalancedMask, HashBuckets, RandomMask, split_words
+from robust_components.smoothing import (
+    BalancedMask,
+    HashBuckets,
+    RandomMask,
+    TermCoverage,
+    split_words,
+)
+from robust_components.smoothing.term_coverage import UNIT
 from robust_components.threats import WordEdits
 
 
@@ -44,6 +52,7 @@ class Settings:
         learning_rate: peak of a linear warm-up and decay.
         seed: of everything drawn.
         mechanism: name of the mechanism to be deployed.
+        coverage: share of :class:`TermCoverage` in the deployed score; "0" for none.
         mask_rate: share of words hidden by random masks.
         mask_token: what they put there; ``None`` deletes hidden words.
     """
@@ -64,6 +73,7 @@ class Settings:
     tokens_a_batch: int = 8192
     seed: int = 0
     mechanism: str = "balanced_mask"
+    coverage: str = "0"
     mask_rate: float = 0.9
     mask_token: str | None = None
 
@@ -132,6 +142,11 @@ def step_loss(
     bound = votes.mean(2)
     edits = [rng.choice(settings.radii) for _ in rows]
     rise = _largest_rise(votes, drawn, edits, settings)
+    if settings.coverage != "0":
+        share = float(Fraction(settings.coverage))
+        covered, gained = _terms(rows, drawn, edits, settings)
+        bound = (1 - share) * bound + share * covered
+        rise = (1 - share) * rise + share * gained
     raised = torch.cat([bound[:, :1], (bound + rise)[:, 1:]], dim=1)
     target = torch.zeros(len(rows), dtype=torch.long)
     smooth = cross_entropy(raised / settings.temperature, target)
@@ -147,6 +162,22 @@ def step_loss(
         loss = loss + settings.plain_weight * plain
         parts["plain"] = float(plain.detach())
     return loss, parts
+
+
+def _terms(
+    rows: Sequence[TrainingRow],
+    documents: Sequence[Sequence[str]],
+    edits: Sequence[int],
+    settings: Settings,
+) -> tuple[Tensor, Tensor]:
+    """Term coverage of each document, and how far edits can lift it, in [0, 1]."""
+    terms = TermCoverage(settings.coverage)
+    covered, gained = [], []
+    for row, texts, r in zip(rows, documents, edits, strict=True):
+        coverage = terms.of(row.query, [split_words(text) for text in texts])
+        covered.append((coverage.score() / UNIT).tolist())
+        gained.append((coverage.gain(r) / UNIT).tolist())
+    return torch.tensor(covered), torch.tensor(gained)
 
 
 def _largest_rise(

@@ -5,6 +5,7 @@ from robust_components.smoothing.hash_buckets import HashBuckets
 from robust_components.smoothing.mechanism import FixedMechanism, MaskedCopy
 from robust_components.smoothing.named import mechanism_named
 from robust_components.smoothing.random_mask import RandomMask
+from robust_components.smoothing.term_coverage import TermCoverage
 from robust_components.smoothing.words import join_words, split_words
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "HashBuckets",
     "MaskedCopy",
     "RandomMask",
+    "TermCoverage",
     "join_words",
     "mechanism_named",
     "split_words",

@@ -28,11 +28,17 @@ from robust_components.models.pair_scorer import TransformersPairScorer
 from robust_components.ranking.evaluation import evaluate_lists
 from robust_components.ranking.lists import TrainingRow
 from robust_components.ranking.training import Settings, step_loss
-from robust_components.smoothing import RandomMask
+from robust_components.smoothing import RandomMask, TermCoverage
 from robust_components.training.low_rank import LowRankNetwork
 from robust_components.training.ranker_data import training_rows
 from robust_components.training.ranker_options import DESCRIPTION, add_options
-from robust_components.training.ranker_report import deployed, dev_rows, figures, table
+from robust_components.training.ranker_report import (
+    deployed,
+    deployed_coverage,
+    dev_rows,
+    figures,
+    table,
+)
 
 READER = WEIGHTS / "reader" / "adapter_model.safetensors"
 FULL_RATE = 5e-5
@@ -118,6 +124,7 @@ def chosen_settings(arguments: argparse.Namespace, tokenizer: Any) -> Settings:
         "learning_rate": arguments.lr or (FULL_RATE if arguments.full else None),
         "plain_share": arguments.plain_share,
         "hardest": arguments.hardest,
+        "coverage": arguments.coverage,
         "blocks": None if arguments.blocks is None else tuple(arguments.blocks),
         "radii": None if arguments.radii is None else tuple(arguments.radii),
     }
@@ -139,6 +146,10 @@ def chosen_settings(arguments: argparse.Namespace, tokenizer: Any) -> Settings:
         raise ValueError(f"--radii must be at least 0, got {min(settings.radii)}")
     if not 0 < settings.plain_share <= 1:
         raise ValueError(f"--plain-share must be in (0, 1], got {settings.plain_share}")
+    if settings.coverage != "0":
+        TermCoverage(settings.coverage)
+        if settings.mechanism == RandomMask.name:
+            raise ValueError("--coverage does not go with random_mask; leave it out")
     deployed(settings)  # checks the mask rate
     return settings
 
@@ -273,7 +284,9 @@ class Training:
         if held:
             now = self.low_rank.state()
             self.low_rank.load_state(averaged)
-            found = evaluate_lists(self.scorer(), held, deployed(self.settings))
+            coverage = deployed_coverage(self.settings)
+            mechanism = deployed(self.settings)
+            found = evaluate_lists(self.scorer(), held, mechanism, coverage=coverage)
             self.low_rank.load_state(now)
         report = {"step": self.step, "minutes": round(self.minutes(), 1), **running, **found}
         tqdm.write(json.dumps(report))
@@ -303,10 +316,12 @@ class Training:
     def describe(self, folder: Path, measured: dict[str, Any]) -> None:
         """Write how the ranker was made and what was measured."""
         adapter = self.arguments.base is None and not self.arguments.full
+        coverage = deployed_coverage(self.settings)
         origin = {"base_model": HUB_ID, "base_fingerprint": base_fingerprint()}
         description = {
             **(origin if adapter else {"base_model": self.arguments.base or HUB_ID}),
             "max_length": self.settings.max_length,
+            "coverage": None if coverage is None else coverage.to_dict(),
             "training": self.settings.to_dict(),
             "measured": measured,
         }

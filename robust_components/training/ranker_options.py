@@ -50,6 +50,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, help="optimiser steps")
     add("--queries", type=int, help="queries a step")
     add("--negatives", type=int, help="negatives a query, as far as there are")
+    add(
+        "--coverage",
+        metavar="SHARE",
+        help="share of term coverage in the deployed score, e.g. 0.3 (none); stays with the ranker",
+    )
     add("--radii", type=int, nargs="+", metavar="R", help="word budgets, one drawn a query")
     add("--plain-share", type=float, help="share of the steps with unmasked lists too (1)")
     add("--hardest", type=int, help="negatives come mostly from so many hardest ones (20)")

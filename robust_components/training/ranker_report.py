@@ -12,7 +12,13 @@ from robust_components.models.protocols import PairScorer
 from robust_components.ranking.evaluation import evaluate_lists
 from robust_components.ranking.lists import TrainingRow, read_rows
 from robust_components.ranking.training import Settings, random_mask
-from robust_components.smoothing import BalancedMask, FixedMechanism, HashBuckets, RandomMask
+from robust_components.smoothing import (
+    BalancedMask,
+    FixedMechanism,
+    HashBuckets,
+    RandomMask,
+    TermCoverage,
+)
 
 SAMPLES = 200
 """Most random masks a document in a report."""
@@ -24,6 +30,13 @@ def deployed(settings: Settings) -> FixedMechanism | RandomMask:
         return random_mask(settings, SAMPLES)
     kind = BalancedMask if settings.mechanism == BalancedMask.name else HashBuckets
     return kind(settings.blocks[0])
+
+
+def deployed_coverage(settings: Settings) -> TermCoverage | None:
+    """The term coverage trained beside."""
+    if settings.coverage == "0" or settings.mechanism == RandomMask.name:
+        return None
+    return TermCoverage(settings.coverage)
 
 
 def dev_rows(arguments: argparse.Namespace) -> list[TrainingRow]:
@@ -43,7 +56,13 @@ def figures(
 ) -> dict[str, float]:
     """Evaluate, with a progress bar."""
     progress = tqdm(rows, desc=f"evaluating, {what}", mininterval=5)
-    return evaluate_lists(scorer, progress, deployed(settings), count=arguments.candidates)
+    return evaluate_lists(
+        scorer,
+        progress,
+        deployed(settings),
+        count=arguments.candidates,
+        coverage=deployed_coverage(settings),
+    )
 
 
 def table(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -203,14 +203,14 @@ def distractors(asked: Fact, rng: random.Random, count: int) -> list[str]:
     return made
 
 
-def recital(rng: random.Random) -> list[tuple[str, str, bool]]:
+def recital(rng: random.Random, most: int = 6) -> list[tuple[str, str, bool]]:
     """Facts stated two or three times in random order: "... is", value, whether it was said before.
 
     Texts for the start of training: most values can be copied.
     """
     attributes = rng.sample(ATTRIBUTES, rng.choice((1, 1, 2)))
     facts: dict[tuple[str, str], str] = {}
-    wanted = rng.randint(2, 6)
+    wanted = rng.randint(2, most)
     while len(facts) < wanted:
         entity, attribute = rng.choice(ENTITIES), rng.choice(attributes)
         if not is_held_out(entity, attribute):

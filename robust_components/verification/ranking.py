@@ -4,8 +4,12 @@ With r copies of each partition touched, the sum of a document's scores rises at
 largest distances to 1 and falls at most by the r largest scores; a quantile moves at most past the
 touched copies. Blocks without words cannot be touched by substitutions.
 
+The score may count the query's words too: the weights of those a document has. One edited word adds
+one of them at most, and takes one away at most, which it does only if it was the last of its kind.
+
 Evidence of ``ranking``: ``inputs`` (digests), ``documents`` (``words``, ``scores``: blocks of
-partitions) in the given order, ``inside`` (the top K, best first). Of ``ranking_document``: the
+partitions; ``terms``: occurrences of the query's words, where they count) in the given order,
+``inside`` (the top K, best first). Of ``ranking_document``: the
 same of one document, whether it is ``inside``, ``rivals`` and the number of ``documents``.
 """
 
@@ -14,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from robust_components.verification.listed import (
@@ -47,10 +52,14 @@ class Copies:
     Attributes:
         fixed: those no edit can change.
         open: the others.
+        words: number of words of the document.
+        terms: occurrences of each word of the query.
     """
 
     fixed: tuple[tuple[int, ...], ...]
     open: tuple[tuple[int, ...], ...]
+    words: int
+    terms: tuple[int, ...]
 
 
 class Family:
@@ -66,9 +75,14 @@ class Family:
         self.partitions: int = mechanism["partitions"]
         self.each = 2 if self.hashed and setting.operations == "substitute" else 1
         self.saturation = -(-self.blocks // self.each)
+        share, self.weights = setting.terms or (Fraction(0), ())
+        self.saturation = max(self.saturation, len(self.weights))
         self.cap = max(self.saturation, setting.budget)
         number = self.blocks * self.partitions if setting.quantile is None else 1
-        self.margin = 2 * setting.margin * number
+        self.of_copies = share.denominator - share.numerator
+        self.of_terms = share.numerator * number
+        self.margin = 2 * setting.margin * number * self.of_copies
+        self.keys = {"words", "scores"} | (set() if setting.terms is None else {"terms"})
         self.work = Work()
 
     def read(self, document: Mapping[str, Any], place: str) -> Copies:
@@ -89,9 +103,20 @@ class Family:
                 raise UnverifiableError(f"{place}['scores'] must hold {self.blocks} blocks.")
             for score in row:
                 whole(score, f"a score of {place}", least, most)
+        terms: list[int] = []
+        if self.setting.terms is not None:
+            terms = listing(document["terms"], f"{place}['terms']", len(self.weights))
+            if len(terms) != len(self.weights):
+                raise UnverifiableError(f"{place}['terms'] must count {len(self.weights)} words.")
+            for count in terms:
+                whole(count, f"a count of {place}['terms']", 0, len(terms))
+            if sum(terms) > words:
+                raise UnverifiableError(f"{place}['terms'] counts more words than there are.")
         return Copies(
             tuple(tuple(row[reachable:]) for row in rows),
             tuple(tuple(row[:reachable]) for row in rows),
+            words,
+            tuple(terms),
         )
 
     def score(self, copies: Copies) -> int:
@@ -107,7 +132,11 @@ class Family:
             total = sum(map(sum, rising)) + sum(fixed)
             fall = sum(sum(row[max(0, len(row) - touched) :]) for row in rising)
             rise = sum(UNIT - score for row in rising for score in row[:touched])
-            return total - fall, total + rise
+            low, high = self._terms(copies, budget)
+            return (
+                self.of_copies * (total - fall) + self.of_terms * low,
+                self.of_copies * (total + rise) + self.of_terms * high,
+            )
         place = max(0, math.ceil(self.setting.quantile * self.blocks * self.partitions) - 1)
         high_kept = sorted(fixed + [score for row in rising for score in row[touched:]])
         low_kept = sorted(
@@ -118,6 +147,16 @@ class Family:
             low_kept[place - lost] if place >= lost else -BEYOND,
             high_kept[place] if place < len(high_kept) else BEYOND,
         )
+
+    def _terms(self, copies: Copies, budget: int) -> Reach:
+        """The least and the greatest sum of weights within ``budget`` edits."""
+        self.work.spend(len(self.weights))
+        pairs = list(zip(copies.terms, self.weights, strict=True))
+        covered = sum(weight for count, weight in pairs if count)
+        lost = sorted((weight for count, weight in pairs if 0 < count <= budget), reverse=True)
+        new = sorted((weight for count, weight in pairs if not count), reverse=True)
+        room = min(budget, copies.words) if self.setting.operations == "substitute" else budget
+        return covered - sum(lost[:budget]), covered + sum(new[:room])
 
     def edited(self, copies: Copies, budget: int, inside: bool) -> Reach:
         """The same for a document in, or outside, the top K, which the scope may leave alone."""
@@ -135,7 +174,7 @@ def ranking_problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     known: dict[str, Any] = {}
     for index, row in enumerate(rows):
         place = f"evidence['documents'][{index}]"
-        documents.append(family.read(exact_keys(row, place, {"words", "scores"}), place))
+        documents.append(family.read(exact_keys(row, place, family.keys), place))
         if known.setdefault(digests[index], row) != row:
             yield f"Document {index} has other scores than another document with the same text."
     if setting.mechanism.get("mask_token") is None and not family.hashed:
@@ -162,7 +201,7 @@ def document_problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     evidence = exact_keys(
         certificate["evidence"],
         "evidence",
-        {"inputs", "words", "scores", "inside", "rivals", "documents"},
+        {"inputs", *family.keys, "inside", "rivals", "documents"},
     )
     input_hashes(evidence, 1)
     copies = family.read(evidence, "evidence")

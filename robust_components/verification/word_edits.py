@@ -24,6 +24,8 @@ from robust_components.verification.reading import (
 UNIT = 10**9
 MAX_DOCUMENTS = 100_000
 MAX_WORDS = 10_000_000
+MAX_TERMS = 10_000
+FINEST_SHARE = 1000
 THREATS = frozenset({"word_edits"})
 OPERATIONS = {
     "balanced_mask": ("substitute",),
@@ -62,6 +64,7 @@ class Setting:
         scope: which documents are edited.
         mechanism: settings of the mechanism, of known names and types.
         quantile: ``None`` if scores are means.
+        terms: share of the query's words in the score and the weight of each, ``None`` without.
         margin: most by which two scores of one copy differ, in units.
         margin_text: the same as it is written.
         budget, operations, observed: threat and statement.
@@ -72,6 +75,7 @@ class Setting:
     scope: str
     mechanism: Mapping[str, Any]
     quantile: Fraction | None
+    terms: tuple[Fraction, tuple[int, ...]] | None
     margin: int
     margin_text: str
     budget: int
@@ -138,6 +142,7 @@ def read_setting(certificate: Mapping[str, Any], *extra: str) -> Setting:
         scope=scope,
         mechanism=mechanism,
         quantile=_quantile(parameters["aggregation"]),
+        terms=_terms(parameters["aggregation"]),
         margin=math.ceil(margin * UNIT) + 1 if margin else 0,
         margin_text=parameters["numerical_margin"],
         budget=whole(threat["budget"], "threat['budget']", 1),
@@ -167,8 +172,26 @@ def read_mechanism(value: Any) -> Mapping[str, Any]:
     return dict(value)
 
 
+def _terms(value: Mapping[str, Any]) -> tuple[Fraction, tuple[int, ...]] | None:
+    if value["name"] != "mean_and_terms":
+        return None
+    name = "parameters['aggregation']"
+    share = number(value["share"], f"{name}['share']")
+    if not 0 < share < 1 or FINEST_SHARE % share.denominator:
+        raise UnverifiableError(f"{name}['share'] is no share of thousandths: {shown(share)}.")
+    weights = listing(value["weights"], f"{name}['weights']", MAX_TERMS)
+    for weight in weights:
+        whole(weight, f"a weight of {name}", 0, UNIT)
+    if sum(weights) > UNIT:
+        raise UnverifiableError(f"{name}['weights'] add up to more than {UNIT}.")
+    return share, tuple(weights)
+
+
 def _quantile(value: Any) -> Fraction | None:
     if value == {"name": "mean"}:
+        return None
+    if isinstance(value, dict) and value.get("name") == "mean_and_terms":
+        exact_keys(value, "parameters['aggregation']", {"name", "share", "weights"})
         return None
     exact_keys(value, "parameters['aggregation']", {"name", "quantile"})
     quantile = number(value["quantile"], "parameters['aggregation']['quantile']")

@@ -17,7 +17,7 @@ from robust_components.ranking.scoring import (
     check_pointwise,
     sigmoid,
 )
-from robust_components.smoothing import BalancedMask, HashBuckets, RandomMask
+from robust_components.smoothing import BalancedMask, HashBuckets, RandomMask, TermCoverage
 from robust_components.threats import PassageInjection, WordEdits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* certify")
@@ -37,6 +37,18 @@ HALF = TableScorer(lambda query, text: 0.5)
         ({"statement": "later"}, ValueError, "statement must be one of ['observed', 'pre_attack']"),
         ({"scope": "promotion"}, ValueError, "needs statement='pre_attack'"),
         ({"scope": "all"}, ValueError, "scope must be one of ['promotion', 'demotion', 'any']"),
+        ({"coverage": 0.3}, TypeError, "coverage must be a TermCoverage, 'model' or None, got float"),
+        ({"coverage": {"part": 0.3}}, ValueError, "coverage has no setting part"),
+        (
+            {"coverage": TermCoverage(), "aggregation": "quantile"},
+            ValueError,
+            "coverage needs BalancedMask or HashBuckets and aggregation='mean'",
+        ),
+        (
+            {"coverage": TermCoverage(), "mechanism": RandomMask()},
+            ValueError,
+            "coverage needs BalancedMask or HashBuckets and aggregation='mean'",
+        ),
         ({"aggregation": "max"}, ValueError, "aggregation must be one of ['mean', 'quantile']"),
         ({"quantile": 1}, ValueError, "quantile must be in (0, 1), got 1"),
         ({"quantile": 0}, ValueError, "quantile must be in (0, 1), got 0"),
@@ -375,3 +387,28 @@ def test_the_check_is_made_once_and_not_counted():
     assert len(calls) == 6
     made.rank("q", ["a b"])
     assert len(calls) == 8
+
+
+def test_coverage_is_the_models_own_unless_said_otherwise():
+    documents = ["lake water", "dry land", "lake lake"]
+
+    def scores(coverage="model", **options):
+        model = TableScorer(lambda query, text: 0.5)
+        model.coverage = {"share": "0.5"}
+        ranker = SmoothedRanker(model, coverage=coverage, top_k=1, **options)
+        items = ranker.rank("lake", documents).items
+        return [item.score for item in sorted(items, key=lambda item: item.index)]
+
+    assert scores() == scores(TermCoverage("0.5")) == scores({"share": 0.5}) == [0.75, 0.25, 0.75]
+    assert scores(TermCoverage("0.2")) == pytest.approx([0.6, 0.4, 0.6])
+    assert scores(None) == [0.5, 0.5, 0.5]
+    assert scores(aggregation="quantile") == [0.5, 0.5, 0.5]
+    sampled = RandomMask(0.9, samples=50, seed=0)
+    assert scores(mechanism=sampled) == pytest.approx([0.5, 0.5, 0.5])
+
+
+def test_repeating_a_word_of_the_query_gains_nothing_by_coverage():
+    ranker = SmoothedRanker(HALF, coverage=TermCoverage("0.5"), top_k=1)
+    items = ranker.rank("old lake", ["lake " * 50, "old lake", "lake"]).items
+    assert [item.index for item in items] == [1, 0, 2]
+    assert items[1].score == items[2].score

@@ -18,7 +18,7 @@ import pytest
 
 from robust_components.models.testing import TableScorer
 from robust_components.ranking import SmoothedRanker
-from robust_components.smoothing import BalancedMask, HashBuckets
+from robust_components.smoothing import BalancedMask, HashBuckets, TermCoverage
 from robust_components.threats import WordEdits
 
 WORDS = ("a", "y", "z")
@@ -110,14 +110,25 @@ TABLES = (random_table, adversarial_table, steep_table)
 # ------------------------------------------------------------------------- what must be true
 
 
-class Truth:
-    """All scores each document can reach, for one budget."""
+COVERAGE = TermCoverage("0.4", language=None, weights={"y": 1, "z": 3})
 
-    def __init__(self, documents, mechanism, table, budget, operations):
-        self.clean = [self._mean(mechanism, table, words) for words in documents]
+
+def covered(words):
+    """The score's other part, for the query ``y z`` and :data:`COVERAGE`."""
+    return Fraction("0.4") * (Fraction("y" in words, 4) + Fraction(3 * ("z" in words), 4))
+
+
+class Truth:
+    """All scores each document can reach, for one budget; ``terms`` adds :func:`covered`."""
+
+    def __init__(self, documents, mechanism, table, budget, operations, *, terms=False):
+        def score(words):
+            mean = self._mean(mechanism, table, words)
+            return Fraction("0.6") * mean + covered(words) if terms else mean
+
+        self.clean = [score(words) for words in documents]
         self.reach = [
-            {self._mean(mechanism, table, form) for form in edited(words, budget, operations)}
-            for words in documents
+            {score(form) for form in edited(words, budget, operations)} for words in documents
         ]
 
     @staticmethod
@@ -193,22 +204,25 @@ def texts(documents):
 # ------------------------------------------------------------------------------- enumeration
 
 
+@pytest.mark.parametrize("coverage", [None, COVERAGE], ids=["", "coverage"])
 @pytest.mark.parametrize("name", MECHANISMS)
-def test_no_edit_beats_any_claim(name):
+def test_no_edit_beats_any_claim(name, coverage):
     """Bounds, radii of sets and documents, best ranks and CRQ, for all scopes and budgets."""
     mechanism, operations = MECHANISMS[name]
-    claims = 0
+    claims, terms = 0, coverage is not None
     for seed, shape in itertools.product(range(25), TABLES):
         generator = random.Random(f"{name} {seed}")
         documents = toy_documents(generator, operations)
         table = shape(seed, documents, mechanism)
         k = generator.randint(1, len(documents))
         rankings = {
-            scope: ranker(table, mechanism, operations, k, scope=scope).rank("q", texts(documents))
+            scope: ranker(
+                table, mechanism, operations, k, scope=scope, coverage=coverage
+            ).rank("y z", texts(documents))
             for scope in SCOPES
         }
         for budget in (1, 2, 3) if operations == "substitute" else (1, 2):
-            truth = Truth(documents, mechanism, table, budget, operations)
+            truth = Truth(documents, mechanism, table, budget, operations, terms=terms)
             for scope, ranking in rankings.items():
                 claims += check_claims(ranking, truth, k, budget, scope)
     assert claims > 100, "the instances are too hard to tell anything"
@@ -304,12 +318,36 @@ def test_radii_of_one_partition_are_exact(scope, seed):
         assert item.best_rank == truths[1].best_rank(item.index)
 
 
+def test_upper_bounds_with_coverage_are_attained():
+    """One word that is new to all copies and the rarest word of the query at once: ``z``."""
+    mechanism = BalancedMask(3, seed=1)
+    documents = [("a",) * 4, ("a", "y"), ("y",) * 5, ("y", "z"), ()]
+    table = adversarial_table(3, documents, mechanism)
+    clean = {copy.text for one in documents for copy in mechanism.copies(one)}
+    hopeful = {text for text in clean if "z" not in text}
+
+    def rising(text):
+        return table(text) if text in hopeful else 20
+
+    ranking = ranker(rising, mechanism, "substitute", 1, coverage=COVERAGE).rank(
+        "y z", texts(documents)
+    )
+    truth = Truth(documents, mechanism, rising, 1, "substitute", terms=True)
+    scale = ranking.analysis.scale
+    upper = [Fraction(int(high), scale) for high in ranking.analysis.bounds(1).upper]
+    assert upper[0] == max(truth.reach[0])
+    assert upper[2] == max(truth.reach[2])
+    assert upper[4] == max(truth.reach[4]) == truth.clean[4]
+    assert all(high >= max(reach) for high, reach in zip(upper, truth.reach, strict=True))
+
+
 # ---------------------------------------------------------------------------- observed lists
 
 
+@pytest.mark.parametrize("coverage", [None, COVERAGE], ids=["", "coverage"])
 @pytest.mark.parametrize("name", MECHANISMS)
 @pytest.mark.parametrize("seed", range(4))
-def test_observed_lists_have_the_clean_top(name, seed):
+def test_observed_lists_have_the_clean_top(name, seed, coverage):
     """Every list the observed one may have been edited from has the same top K.
 
     The clean forms are found by undoing edits, which is done by edits of the same kind.
@@ -320,13 +358,14 @@ def test_observed_lists_have_the_clean_top(name, seed):
         clean = toy_documents(generator, operations)
         table = shape(seed, clean, mechanism)
         k = generator.randint(1, len(clean))
-        rank = ranker(table, mechanism, operations, k, statement="observed").rank
-        truth_of_clean = Truth(clean, mechanism, table, 0, operations)
+        options = {"statement": "observed", "coverage": coverage}
+        rank = ranker(table, mechanism, operations, k, **options).rank
+        truth_of_clean = Truth(clean, mechanism, table, 0, operations, terms=coverage is not None)
         top = sorted(range(len(clean)), key=lambda i: (-truth_of_clean.clean[i], i))[:k]
         for _ in range(12):
             budget = generator.choice((1, 2))
             seen = [generator.choice(sorted(edited(words, budget, operations))) for words in clean]
-            ranking = rank("q", texts(seen))
+            ranking = rank("y z", texts(seen))
             if ranking.radius >= budget:
                 assert {item.index for item in ranking.top} == set(top)
             for item in ranking.items:

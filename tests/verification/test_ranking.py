@@ -14,13 +14,17 @@ import pytest
 from robust_components.certificate import Certificate
 from robust_components.models.testing import TableScorer
 from robust_components.ranking import SmoothedRanker
-from robust_components.smoothing import BalancedMask, HashBuckets, RandomMask
+from robust_components.smoothing import BalancedMask, HashBuckets, RandomMask, TermCoverage
 from robust_components.threats import WordEdits
 from robust_components.verification import problems
 
 SCOPES = ("promotion", "demotion", "any")
 GOOD, BAD = " ".join(["good"] * 12), " ".join(["bad"] * 12)
 TEXTS = [GOOD, BAD, "bad bad", BAD + " bad", ""]
+COVERED = {
+    "query": "good so q",
+    "coverage": TermCoverage("0.35", weights={"good": 2, "so": 1}),
+}
 
 
 def draw(seed, text):
@@ -35,15 +39,20 @@ def votes(query, text):
     return float("good" in text)
 
 
-def rank(mechanism, texts=TEXTS, *, score=worth, **options):
+def rank(mechanism, texts=TEXTS, *, score=worth, query="q", **options):
     options = {"statement": "pre_attack", "scope": "promotion", "top_k": 1} | options
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return SmoothedRanker(TableScorer(score), mechanism, **options).rank("q", texts)
+        return SmoothedRanker(TableScorer(score), mechanism, **options).rank(query, texts)
 
 
 def balanced():
     return rank(BalancedMask(5, seed=3), threat=WordEdits(2)).certificate.to_dict()
+
+
+def covered():
+    threat = WordEdits(2)
+    return rank(BalancedMask(5, seed=3), **COVERED, threat=threat).certificate.to_dict()
 
 
 def balanced_document(place=0):
@@ -67,6 +76,7 @@ def published():
 KINDS = {
     "ranking": balanced,
     "ranking_document": balanced_document,
+    "covered": covered,
     "sampled_ranking": sampled,
     "sampled_document": sampled_document,
     "robustmask": published,
@@ -85,6 +95,8 @@ HONEST = {
     "large budget": (BalancedMask(4), {"threat": WordEdits(50)}),
     "quantile": (BalancedMask(5, 2), {"aggregation": "quantile", "quantile": 0.3}),
     "least quantile": (HashBuckets(4), {"aggregation": "quantile", "quantile": 0.001}),
+    "coverage": (BalancedMask(5, 2), COVERED | {"threat": WordEdits(2)}),
+    "coverage, buckets": (HashBuckets(5), COVERED | {"threat": WordEdits(1, "any")}),
     "random": (RandomMask(0.8, samples=60, seed=1), {}),
     "random, loose": (RandomMask(0.9, samples=30, seed=1), {"alpha": 0.3, "threat": WordEdits(9)}),
     "few passes": (RandomMask(0.9, samples=90, seed=1), {"pass_budget": 40}),
@@ -182,7 +194,7 @@ def put(data, *changes):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_changed_number_breaks_the_digest(kind, forge):
     data = KINDS[kind]()
-    assert data["method"] == kind
+    assert data["method"] == {"covered": "ranking"}.get(kind, kind)
     assert problems(data) == []
     for path, other in forge.changed_numbers(data):
         assert problems(other), path
@@ -309,6 +321,25 @@ FORGERIES = {
         "sampled_ranking",
         [(("evidence", "documents", 0, "samples"), 401)],
     ),
+    # words of the query
+    "a share of everything": ("covered", [(("parameters", "aggregation", "share"), "1")]),
+    "a share too fine": ("covered", [(("parameters", "aggregation", "share"), "1/3")]),
+    "another share": ("covered", [(("parameters", "aggregation", "share"), "0.05")]),
+    "weights of more than one": (
+        "covered",
+        [(("parameters", "aggregation", "weights"), [10**9, 10**9])],
+    ),
+    "a weight below zero": ("covered", [(("parameters", "aggregation", "weights", 0), -1)]),
+    "another word": ("covered", [(("parameters", "aggregation", "weights"), [10**8] * 3)]),
+    "no weights": ("covered", [(("parameters", "aggregation"), {"name": "mean"})]),
+    "words of the query left out": ("covered", [(("evidence", "documents", 0, "terms"), [])]),
+    "more of them than words": ("covered", [(("evidence", "documents", 2, "terms"), [2, 2])]),
+    "words of the query in an empty document": (
+        "covered",
+        [(("evidence", "documents", 4, "terms"), [1, 0])],
+    ),
+    "a count that is true": ("covered", [(("evidence", "documents", 0, "terms", 0), True)]),
+    "words where none count": ("ranking", [(("evidence", "documents", 0, "terms"), [])]),
     # evidence of one document
     "other side": ("document", [(("evidence", "inside"), False)]),
     "side that is no truth value": ("document", [(("evidence", "inside"), 1)]),

@@ -73,6 +73,7 @@ class SmoothedRanker:
         scope: str | None = None,
         aggregation: str = "mean",
         quantile: float = 0.5,
+        coverage: Mapping[str, Any] | str | None = "model",
         score_map: str = "identity",
         numerical_margin: float = 1e-5,
         alpha: float = 0.05,
@@ -112,6 +113,9 @@ class SmoothedRanker:
             the top K), `"demotion"` (those in it) or `"any"`, the default.
         :param aggregation: `"mean"`, or `"quantile"` of the copies' raw logits.
         :param quantile: which quantile, in (0, 1).
+        :param coverage: words of the query as a share of the score, as settings of the core's
+            `TermCoverage`, such as `{"share": "0.3"}`; `"model"` for what the model was trained
+            beside (the embedded ranker was), `None` for none.
         :param score_map: from the model's raw scores to [0, 1]: `"identity"` takes probabilities,
             `"sigmoid"` and `"sigmoid/4"` take logits. Maps relative to the list are refused.
         :param numerical_margin: most by which two scores of the same text may differ.
@@ -148,6 +152,7 @@ class SmoothedRanker:
                 scope=scope,
                 aggregation=aggregation,
                 quantile=quantile,
+                coverage=coverage,
                 score_map=score_map,
                 numerical_margin=numerical_margin,
                 alpha=alpha,
@@ -168,6 +173,7 @@ class SmoothedRanker:
         self.scope = scope
         self.aggregation = aggregation
         self.quantile = float(quantile)
+        self.coverage = dict(coverage) if isinstance(coverage, Mapping) else coverage
         self.score_map = score_map
         self.numerical_margin = float(numerical_margin)
         self.alpha = float(alpha)
