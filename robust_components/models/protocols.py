@@ -151,6 +151,21 @@ class TextClassifier(Protocol):
 
 
 @runtime_checkable
+class ProbabilisticClassifier(Protocol):
+    """Gives each text, alone, one probability a label.
+
+    Attributes:
+        labels: distinct names, in the order of the columns; at least one.
+    """
+
+    labels: tuple[str, ...]
+
+    def probabilities(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
+        """Float array of shape (texts, labels), each row adding up to at most 1."""
+        ...
+
+
+@runtime_checkable
 class SentenceEncoder(Protocol):
     """Embeds texts into float vectors of shape (texts, dimension)."""
 
