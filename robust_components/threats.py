@@ -80,3 +80,23 @@ class WordEdits:
             "scope": "words",
             "operations": self.operations,
         }
+
+
+@dataclass(frozen=True)
+class SynonymEdits:
+    """The attacker replaces up to ``budget`` words of one text, each by one of its synonyms.
+
+    Which words are synonyms is fixed by a table both sides know; it is named in the certificate.
+
+    Args:
+        budget: number of replaced words, at least 1.
+    """
+
+    budget: int = 1
+    kind: ClassVar[str] = "synonym_edits"
+
+    def __post_init__(self) -> None:
+        positive_integer("budget", self.budget)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "budget": self.budget, "scope": "words"}

@@ -155,3 +155,30 @@ class TableClassifier:
 
     def classify(self, texts: Sequence[str]) -> list[str | None]:
         return [self.function(text) for text in texts]
+
+
+class TableProbabilities:
+    """A classifier with probabilities, given by ``function(visible_text) -> {label: probability}``.
+
+    Args:
+        function: labels it leaves out have probability 0.
+        labels: names of all labels, in order.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[str], Mapping[str, float]],
+        labels: Sequence[str],
+        name: str = "table-probabilities",
+    ) -> None:
+        self.function = function
+        self.labels = tuple(labels)
+        self.name = name
+        self.fingerprint = "test-double"
+
+    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        rows = [[row.get(label, 0.0) for label in self.labels] for row in map(self.function, texts)]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.labels))
+
+    def classify(self, texts: Sequence[str]) -> list[str | None]:
+        return [self.labels[int(row.argmax())] for row in self.probabilities(texts)]

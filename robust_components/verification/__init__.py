@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from robust_components.verification import (
+    classification,
+    classified_text,
     decoding,
     keyword,
     passages,
@@ -67,6 +69,9 @@ METHODS: dict[str, Method] = {
     "sampled_document": Method(
         sampled_ranking.document_problems, frozenset({"probabilistic"}), word_edits.THREATS
     ),
+    "classification": Method(
+        classification.problems, frozenset({"deterministic"}), classified_text.THREATS
+    ),
     "robustmask": Method(robustmask.problems, frozenset({"heuristic"}), word_edits.THREATS),
 }
 
@@ -91,7 +96,12 @@ FIELDS: dict[str, tuple[type, ...]] = {
 }
 GUARANTEES = ("deterministic", "probabilistic", "empirical", "heuristic")
 STATEMENTS = ("observed", "pre_attack")
-SCOPES = {"passage_injection": "sources", "passage_modification": "sources", "word_edits": "words"}
+SCOPES = {
+    "passage_injection": "sources",
+    "passage_modification": "sources",
+    "synonym_edits": "words",
+    "word_edits": "words",
+}
 
 
 def problems(certificate: Mapping[str, Any], key: str | bytes | None = None) -> list[str]:

@@ -1,0 +1,257 @@
+"""CluCertClassifier: labels texts so that few edited words cannot change the label, provably."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from robust_components.checks import positive_integer
+from robust_components.classification import settings
+from robust_components.classification.asking import Asking, check_alone, labels_of
+from robust_components.classification.certificates import Context, issue
+from robust_components.classification.drive import Stage, Voting, drive
+from robust_components.classification.plan import Counting, Finding, Plan, Subject, fixed_plan
+from robust_components.classification.refine import (
+    KeepImportant,
+    Refine,
+    RefineCopies,
+    RefineText,
+)
+from robust_components.classification.result import Classification
+from robust_components.models.protocols import ModelFailedError, ProbabilisticClassifier
+from robust_components.smoothing import BalancedMask, FixedMechanism, RandomMask, split_words
+from robust_components.threats import SynonymEdits, WordEdits
+
+TEXTS_AT_ONCE = 256
+"""Texts whose copies are in memory at a time."""
+
+
+class CluCertClassifier:
+    """Labels a text by the votes of masked copies, with a certificate for word edits.
+
+    Guarantee: with a fixed mechanism (:class:`BalancedMask`, :class:`HashBuckets`) the certificate
+    is deterministic: no edit within the certified radius, in words of the text, changes the label
+    that is returned. With :class:`RandomMask` it holds with confidence 1 - alpha for the label of
+    all masks (short texts, all of whose masks are tried, have exact certificates). The certificate
+    says whether edits of the raw or of the refined text are covered, and why nothing is certified
+    where nothing is. It does not say that the label is right.
+
+    Source: CluCERT (arXiv 2512.08967) for the four stages, refine, substitute, cluster, certify;
+    (de)randomized smoothing (Levine & Feizi 2020) for fixed masks. The published rule is
+    ``method="clucert"``, and heuristic.
+
+    Args:
+        model: a :class:`~robust_components.models.protocols.TextClassifier` or
+            :class:`~robust_components.models.protocols.ProbabilisticClassifier`; the embedded
+            sentiment classifier when ``None``.
+        mechanism: how masked copies are made; the model's own ``mechanism`` when ``None`` and it
+            has one, else ``BalancedMask(10)``.
+        votes: ``"soft"`` (sums of probabilities) or ``"hard"`` (labels); soft when ``None`` and the
+            model has probabilities.
+        labels: the closed set of labels; the model's own when ``None``. Where neither says, any
+            label may turn up after an edit.
+        refine: see :mod:`robust_components.classification.refine`.
+        threat: kind and budget of the edits; one edited word of the mechanism's kind by default.
+            Radii beyond the budget are reported too.
+        statement: ``"observed"`` (the text at hand may have been edited already) or
+            ``"pre_attack"`` (it is clean, edits come later).
+        method: ``"smoothing"``, or ``"clucert"``.
+        alpha: 1 - confidence of sampled certificates, in (0, 1).
+        bound: of sampled certificates: ``"betting"`` (stops early), or ``"clopper_pearson"`` for
+            hard votes.
+        numerical_margin: most by which two probabilities of the same copy may differ, for batching
+            and hardware round differently; in [0, 0.5).
+        batch_size: copies given to the model at a time.
+
+    Raises:
+        ValueError, TypeError: an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        mechanism: FixedMechanism | RandomMask | None = None,
+        *,
+        votes: str | None = None,
+        labels: Sequence[str] | None = None,
+        refine: Refine | None = None,
+        threat: WordEdits | SynonymEdits | None = None,
+        statement: str = "observed",
+        method: str = "smoothing",
+        alpha: float = 0.05,
+        bound: str = "betting",
+        numerical_margin: float = 1e-5,
+        batch_size: int = 512,
+    ) -> None:
+        self.model = settings.check_model(model)
+        self.statement = settings.check_choice("statement", statement)
+        self.method = settings.check_choice("method", method)
+        self.bound = settings.check_choice("bound", bound)
+        self.wanted_votes = None if votes is None else settings.check_choice("votes", votes)
+        self.wanted_labels = labels
+        self.alpha = settings.check_number("alpha", alpha, 0, 1, "0.05 gives confidence 95 %")
+        self.numerical_margin = settings.check_margin(numerical_margin)
+        self.batch_size = positive_integer("batch_size", batch_size)
+        self.refine = settings.check_refine(refine)
+        self._wanted_mechanism = mechanism
+        self._wanted_threat = threat
+        self._lock = threading.Lock()
+        self._ready = False
+        if self.model is not None or mechanism is not None:
+            self._settle()
+        if self.model is not None:
+            self._meet_model()
+
+    def _settle(self) -> None:
+        """Everything that follows from mechanism and threat."""
+        mechanism = self._wanted_mechanism
+        if mechanism is None:
+            mechanism = getattr(self.model, "mechanism", None) or BalancedMask()
+        self.mechanism = settings.check_mechanism(mechanism)
+        self.threat = settings.check_threat(self._wanted_threat, self.mechanism, kernels=False)
+        settings.warn_if_hopeless(
+            self.mechanism, self.threat, alpha=self.alpha, bound=self.bound, each=self._each()
+        )
+
+    def _each(self) -> int:
+        """Copies of a partition that one edit changes."""
+        if isinstance(self.mechanism, RandomMask) or isinstance(self.threat, SynonymEdits):
+            return 1
+        each = self.mechanism.touched(WordEdits(1, self.threat.operations))
+        return max(each, 2) if isinstance(self.refine, KeepImportant) else each
+
+    def _meet_model(self) -> None:
+        """Everything that follows from the model."""
+        self.labels = labels_of(self.model, self.wanted_labels)
+        has_probabilities = isinstance(self.model, ProbabilisticClassifier)
+        self.votes = self.wanted_votes or ("soft" if has_probabilities else "hard")
+        settings.check_votes(self.model, self.votes)
+
+    def warm_up(self) -> None:
+        """Load the embedded model if no other was given. Called by :meth:`classify`.
+
+        Raises:
+            ValueError: the model's probabilities depend on the other texts of a call.
+        """
+        with self._lock:
+            if self._ready:
+                return
+            if self.model is None:
+                from robust_components.models import load_classifier
+
+                self.model = settings.check_model(load_classifier("sentiment"))
+                if self._wanted_mechanism is None:
+                    self._settle()
+                self._meet_model()
+            if self.votes == "soft":
+                check_alone(self.model, self.numerical_margin)
+            self._ready = True
+
+    def classify(self, text: str) -> Classification:
+        """Label one text.
+
+        Args:
+            text: any text. One without words gets no label.
+
+        Raises:
+            TypeError: it is no text.
+            ValueError: the model returned something that is neither label nor probability.
+            ModelFailedError: the model gave no usable response to any copy.
+        """
+        (found,) = self.classify_many([text])
+        return found
+
+    def classify_many(self, texts: Sequence[str]) -> list[Classification]:
+        """Label several texts, each by itself; their copies share the model's batches.
+
+        Raises:
+            TypeError, ValueError: as :meth:`classify`.
+            ModelFailedError: the model gave no usable response to any copy of any text.
+        """
+        settings.check_texts(texts)
+        self.warm_up()
+        voting = Voting(
+            Asking(self.model, self.labels, soft=self.votes == "soft", batch_size=self.batch_size),
+            self._stage(),
+            distinct=True,
+        )
+        found: list[Classification] = []
+        usable = failed = 0
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            began = time.monotonic()
+            batch = texts[start : start + TEXTS_AT_ONCE]
+            seen = [self._seen(text) for text in batch]
+            findings = drive([self._plan(one) for one in seen], voting)
+            seconds = (time.monotonic() - began) / len(batch)
+            for text, refined, one in zip(batch, seen, findings, strict=True):
+                usable += int((~one.ballots.failed).sum())
+                failed += one.outcome.failed
+                found.append(self._classification(text, refined, one, seconds))
+        if failed and not usable:
+            raise ModelFailedError(
+                f"the model gave no usable response to any copy: {voting.last_error}"
+            ) from voting.last_error
+        return found
+
+    def _stage(self) -> Stage | None:
+        return self.refine if isinstance(self.refine, RefineCopies) else None
+
+    def _seen(self, text: str) -> str:
+        return self.refine(text) if isinstance(self.refine, RefineText) else text
+
+    def _plan(self, text: str) -> Plan:
+        words = split_words(text)
+        important = self.refine if isinstance(self.refine, KeepImportant) else None
+        counting = Counting(self.labels, self.votes == "soft", self.numerical_margin)
+        mechanism = self.mechanism
+        if isinstance(mechanism, RandomMask):
+            raise NotImplementedError
+        assert isinstance(self.threat, WordEdits)
+        grows = mechanism.operations == "any"
+        subject = Subject.of(words, important, grows=grows)
+        return fixed_plan(subject, mechanism, self.threat, counting)
+
+    def _context(self) -> Context:
+        refine = self.refine
+        return Context(
+            threat=self.threat,
+            statement=self.statement,
+            parameters={
+                "mechanism": self.mechanism.to_dict(),
+                "votes": self.votes,
+                "labels": None if self.labels is None else list(self.labels),
+                "numerical_margin": str(self.numerical_margin) if self.votes == "soft" else "0",
+                "refine": None if refine is None else refine.to_dict(),
+                "substitute": None,
+                "cluster": None,
+            },
+            refined=isinstance(refine, RefineText),
+            refine_kind=None if refine is None else refine.kind,
+            in_sample=refine is not None and refine.kind == "in_sample",
+            classes=False,
+            variation=Fraction(0),
+            model={
+                "name": str(getattr(self.model, "name", type(self.model).__name__)),
+                "fingerprint": str(getattr(self.model, "fingerprint", "unknown")),
+            },
+        )
+
+    def _classification(
+        self, text: str, seen: str, found: Finding, seconds: float
+    ) -> Classification:
+        ballots, outcome = found.ballots, found.outcome
+        refined = seen if isinstance(self.refine, RefineText) else None
+        cost = {"copies": len(ballots), "seconds": round(seconds, 4)}
+        voted = ballots.counts.any(axis=1) | ballots.failed
+        return Classification(
+            label=outcome.label,
+            votes=ballots.shares,
+            abstained=float((~voted).mean()) if len(ballots) else 1.0,
+            failed=outcome.failed,
+            radius=outcome.radius,
+            certificate=issue(self._context(), text, refined, outcome, cost),
+            copies=len(ballots),
+        )

@@ -1,0 +1,177 @@
+"""Checks of what a CluCertClassifier is given."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from robust_components.bounds import betting_lower, clopper_pearson_lower
+from robust_components.classification.asking import is_classifier
+from robust_components.classification.refine import Refine
+from robust_components.models.protocols import ProbabilisticClassifier, TextClassifier
+from robust_components.notices import warn_caller
+from robust_components.smoothing import FixedMechanism, RandomMask
+from robust_components.threats import SynonymEdits, WordEdits
+
+CHOICES = {
+    "statement": ("observed", "pre_attack"),
+    "method": ("smoothing", "clucert"),
+    "votes": ("hard", "soft"),
+    "bound": ("betting", "clopper_pearson"),
+}
+TYPICAL_WORDS = 50
+
+
+def check_choice(name: str, value: Any) -> str:
+    if value not in CHOICES[name]:
+        raise ValueError(f"{name} must be one of {list(CHOICES[name])}, got {value!r}")
+    return str(value)
+
+
+def check_model(model: Any) -> Any:
+    """A classifier, or ``None`` for the embedded one."""
+    if model is not None and not is_classifier(model):
+        raise TypeError(
+            f"model must have a method classify(texts) or probabilities(texts), got "
+            f"{type(model).__name__}; wrap it in an object with that method"
+        )
+    return model
+
+
+def check_number(name: str, value: Any, low: float, high: float, hint: str) -> float:
+    """A real number in the open interval (low, high)."""
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not low < number < high:
+        raise ValueError(f"{name} must be in ({low:g}, {high:g}), got {value!r}; {hint}")
+    return number
+
+
+def check_margin(value: Any) -> float:
+    """The numerical margin, in [0, 0.5)."""
+    if not isinstance(value, bool) and value == 0:
+        return 0.0
+    return check_number("numerical_margin", value, 0.0, 0.5, "try 1e-5, or 0 for exact models")
+
+
+def check_mechanism(mechanism: Any) -> FixedMechanism | RandomMask:
+    if not isinstance(mechanism, RandomMask | FixedMechanism):
+        raise TypeError(
+            f"mechanism must be a BalancedMask, HashBuckets or RandomMask, got "
+            f"{type(mechanism).__name__}"
+        )
+    return mechanism
+
+
+def check_threat(
+    threat: Any, mechanism: FixedMechanism | RandomMask, *, kernels: bool
+) -> WordEdits | SynonymEdits:
+    """The threat; one edited word of the mechanism's kind by default.
+
+    Raises:
+        TypeError: it is no edit of words.
+        ValueError: the mechanism, or the substitution, does not cover it.
+    """
+    if threat is None:
+        return SynonymEdits() if kernels else WordEdits(1, mechanism.operations)
+    if not isinstance(threat, WordEdits | SynonymEdits):
+        raise TypeError(
+            f"threat must be WordEdits or SynonymEdits, got {type(threat).__name__}; a classifier "
+            "withstands edits of words"
+        )
+    if isinstance(threat, SynonymEdits) != kernels:
+        raise ValueError(
+            f"threat={threat!r} and the substitution do not fit: SynonymEdits needs "
+            "substitute=SynonymKernels(..), and only it does"
+        )
+    if isinstance(threat, WordEdits):
+        covered = mechanism.operations == "any" or threat.operations == "substitute"
+        if not covered:
+            raise ValueError(
+                f"{type(mechanism).__name__} covers substitutions, got operations="
+                f"{threat.operations!r}; use HashBuckets for insertions, deletions and moves"
+            )
+    return threat
+
+
+def warn_if_hopeless(
+    mechanism: FixedMechanism | RandomMask, threat: WordEdits | SynonymEdits, **sampled: Any
+) -> None:
+    """Warn, at the caller's line, when not even unanimous votes could certify the threat.
+
+    Args:
+        mechanism: makes the copies.
+        threat: what is to be certified.
+        sampled: ``alpha``, ``bound`` and ``each`` (copies of a partition an edit changes).
+    """
+    plural = "s" if threat.budget > 1 else ""
+    if isinstance(mechanism, RandomMask):
+        problem = _sampled_problem(mechanism, threat, sampled["alpha"], sampled["bound"])
+    else:
+        touched = min(mechanism.blocks, sampled["each"] * threat.budget)
+        hopeless = 2 * touched >= mechanism.blocks > 1  # one block: the mechanism has warned
+        problem = hopeless and (
+            f"{type(mechanism).__name__} with {mechanism.blocks} copies a partition can never "
+            f"certify {threat.budget} edited word{plural}: edits reach {touched} of them; use more "
+            "blocks or a smaller budget"
+        )
+    if problem:
+        warn_caller(problem)
+
+
+def _sampled_problem(
+    mechanism: RandomMask, threat: WordEdits | SynonymEdits, alpha: float, bound: str
+) -> str | None:
+    if isinstance(threat, SynonymEdits):
+        return None  # how much a kernel helps depends on the table
+    changed = float(mechanism.delta(TYPICAL_WORDS, WordEdits(threat.budget)))
+    samples = mechanism.samples
+    if bound == "betting":
+        lead = 2 * betting_lower([1.0] * samples, alpha) - 1
+    else:
+        lead = 2 * clopper_pearson_lower(samples, samples, alpha / 2) - 1
+    if lead > 2 * changed:
+        return None
+    plural = "s" if threat.budget > 1 else ""
+    return (
+        f"RandomMask(mask_rate={mechanism.mask_rate}, samples={samples}) can hardly certify "
+        f"{threat.budget} edited word{plural}: {changed:.2f} of the masks of a text of "
+        f"{TYPICAL_WORDS} words can change, while {samples} equal votes prove a lead of "
+        f"{max(0.0, lead):.2f}, which must be more than twice as large; raise mask_rate (0.8 to "
+        "0.9) or samples"
+    )
+
+
+def check_refine(refine: Any) -> Refine | None:
+    if refine is not None and not isinstance(refine, Refine):
+        raise TypeError(
+            f"refine must be KeepImportant, RefineCopies or RefineText, got "
+            f"{type(refine).__name__}: which edits are covered depends on which; wrap it in one"
+        )
+    return refine
+
+
+def check_votes(model: Any, votes: str) -> None:
+    """Whether the model can vote this way."""
+    if votes == "soft" and not isinstance(model, ProbabilisticClassifier):
+        raise ValueError(
+            f"votes='soft' needs a model with labels and probabilities(texts), which "
+            f"{type(model).__name__} has not; pass votes='hard'"
+        )
+    if votes == "hard" and not isinstance(model, TextClassifier):
+        raise ValueError(
+            f"votes='hard' needs a model with classify(texts), which {type(model).__name__} has "
+            "not; pass votes='soft'"
+        )
+
+
+def check_texts(texts: Any) -> None:
+    if isinstance(texts, str):
+        raise TypeError("texts must be a list of texts, got one text; use classify for one")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(
+                f"texts[{index}] must be text, got {type(text).__name__}; pass its content"
+            )

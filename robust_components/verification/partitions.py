@@ -1,0 +1,37 @@
+"""Which words the copies of fixed and of exhaustive masks show, worked out from their settings.
+
+A balanced mask sorts groups of ``span`` neighbouring words by a BLAKE2b digest (16 bytes) of
+``"balanced mask SEED PARTITION WORDS GROUP"`` and deals them to the blocks in turn. Exhaustive
+masks are all sets of ``shown`` words in lexicographic order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+
+def balanced_copies(mechanism: Mapping[str, Any], words: int) -> list[list[int]]:
+    """For each word, the numbers of the copies that show it, one a partition."""
+    blocks, span, seed = mechanism["blocks"], mechanism["span"], mechanism["seed"]
+    showing: list[list[int]] = [[] for _ in range(words)]
+    for partition in range(mechanism["partitions"]):
+        digests = {}
+        for group in range(0, words, span):
+            text = f"balanced mask {seed} {partition} {words} {group // span}"
+            digests[group] = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        for place, group in enumerate(sorted(digests, key=lambda g: (digests[g], g))):
+            for word in range(group, min(words, group + span)):
+                showing[word].append(partition * blocks + place % blocks)
+    return showing
+
+
+def exhaustive_copies(words: int, shown: int) -> list[list[int]]:
+    """For each word, the numbers of the masks that show it."""
+    showing: list[list[int]] = [[] for _ in range(words)]
+    for number, mask in enumerate(itertools.combinations(range(words), shown)):
+        for word in mask:
+            showing[word].append(number)
+    return showing
