@@ -12,8 +12,11 @@ from robust_components.checks import positive_integer
 from robust_components.classification import settings
 from robust_components.classification.asking import Asking, check_alone, labels_of
 from robust_components.classification.certificates import Context, issue
-from robust_components.classification.drive import Stage, Voting, drive
+from robust_components.classification.cluster import Clustering
+from robust_components.classification.drive import Voting, drive
+from robust_components.classification.named import substitution
 from robust_components.classification.plan import Counting, Finding, Plan, Subject, fixed_plan
+from robust_components.classification.published import PUBLISHED_MASK_RATE, published_plan
 from robust_components.classification.refine import (
     KeepImportant,
     Refine,
@@ -21,6 +24,14 @@ from robust_components.classification.refine import (
     RefineText,
 )
 from robust_components.classification.result import Classification
+from robust_components.classification.sampled import Drawing, random_plan
+from robust_components.classification.stages import Stages
+from robust_components.classification.substitute import (
+    Substitute,
+    Substitution,
+    SynonymClasses,
+    SynonymKernels,
+)
 from robust_components.models.protocols import ModelFailedError, ProbabilisticClassifier
 from robust_components.smoothing import BalancedMask, FixedMechanism, RandomMask, split_words
 from robust_components.threats import SynonymEdits, WordEdits
@@ -53,21 +64,29 @@ class CluCertClassifier:
             model has probabilities.
         labels: the closed set of labels; the model's own when ``None``. Where neither says, any
             label may turn up after an edit.
-        refine: see :mod:`robust_components.classification.refine`.
+        refine, substitute, cluster: the stages before certification, see
+            :mod:`robust_components.classification.refine`, :mod:`.substitute`, :mod:`.cluster`.
+            ``substitute`` may be ``"table"``, ``"wordnet"``, ``"classes"`` or ``"kernels"``.
         threat: kind and budget of the edits; one edited word of the mechanism's kind by default.
             Radii beyond the budget are reported too.
         statement: ``"observed"`` (the text at hand may have been edited already) or
             ``"pre_attack"`` (it is clean, edits come later).
-        method: ``"smoothing"``, or ``"clucert"``.
+        method: ``"smoothing"``, or ``"clucert"`` (random masks and hard votes only).
         alpha: 1 - confidence of sampled certificates, in (0, 1).
         bound: of sampled certificates: ``"betting"`` (stops early), or ``"clopper_pearson"`` for
-            hard votes.
+            hard votes and a number of samples fixed beforehand.
+        selection_samples: samples that choose the label, which no bound rests on; at least 1.
+        adaptive: with betting bounds, stop when more samples would hardly certify more.
+        randomised: the model draws anew for every copy, as a language model with a temperature
+            does; random masks only. A model that never differs on equal copies (a cache would do
+            that) gets no certificate.
+        trust_draws: skip that check.
         numerical_margin: most by which two probabilities of the same copy may differ, for batching
             and hardware round differently; in [0, 0.5).
         batch_size: copies given to the model at a time.
 
     Raises:
-        ValueError, TypeError: an argument is outside its range.
+        ValueError, TypeError: an argument is outside its range, or two do not go together.
     """
 
     def __init__(
@@ -78,24 +97,40 @@ class CluCertClassifier:
         votes: str | None = None,
         labels: Sequence[str] | None = None,
         refine: Refine | None = None,
+        substitute: Substitute | str | None = None,
+        cluster: Clustering | None = None,
         threat: WordEdits | SynonymEdits | None = None,
         statement: str = "observed",
         method: str = "smoothing",
         alpha: float = 0.05,
         bound: str = "betting",
+        selection_samples: int = 32,
+        adaptive: bool = True,
+        randomised: bool = False,
+        trust_draws: bool = False,
         numerical_margin: float = 1e-5,
         batch_size: int = 512,
     ) -> None:
         self.model = settings.check_model(model)
         self.statement = settings.check_choice("statement", statement)
         self.method = settings.check_choice("method", method)
-        self.bound = settings.check_choice("bound", bound)
         self.wanted_votes = None if votes is None else settings.check_choice("votes", votes)
         self.wanted_labels = labels
-        self.alpha = settings.check_number("alpha", alpha, 0, 1, "0.05 gives confidence 95 %")
         self.numerical_margin = settings.check_margin(numerical_margin)
         self.batch_size = positive_integer("batch_size", batch_size)
         self.refine = settings.check_refine(refine)
+        self.substitute = substitution(substitute)
+        self.cluster = settings.check_cluster(cluster, self.substitute, self.method)
+        kernels = self.substitute if isinstance(self.substitute, SynonymKernels) else None
+        self.drawing = Drawing(
+            alpha=settings.check_number("alpha", alpha, 0, 1, "0.05 gives confidence 95 %"),
+            bound=settings.check_choice("bound", bound),
+            selection=positive_integer("selection_samples", selection_samples),
+            adaptive=bool(adaptive) and bound == "betting",
+            randomised=bool(randomised),
+            trust_draws=bool(trust_draws),
+            kernels=kernels,
+        )
         self._wanted_mechanism = mechanism
         self._wanted_threat = threat
         self._lock = threading.Lock()
@@ -109,26 +144,34 @@ class CluCertClassifier:
         """Everything that follows from mechanism and threat."""
         mechanism = self._wanted_mechanism
         if mechanism is None:
-            mechanism = getattr(self.model, "mechanism", None) or BalancedMask()
+            mechanism = getattr(self.model, "mechanism", None)
+        if mechanism is None:
+            published = RandomMask(PUBLISHED_MASK_RATE)
+            mechanism = published if self.method == "clucert" else BalancedMask()
         self.mechanism = settings.check_mechanism(mechanism)
-        self.threat = settings.check_threat(self._wanted_threat, self.mechanism, kernels=False)
-        settings.warn_if_hopeless(
-            self.mechanism, self.threat, alpha=self.alpha, bound=self.bound, each=self._each()
-        )
+        kernels = self.drawing.kernels is not None
+        self.threat = settings.check_threat(self._wanted_threat, self.mechanism, kernels=kernels)
+        settings.check_together(self.mechanism, self.method, self.drawing, self.refine)
+        if self.method == "smoothing":
+            each = self._copies_an_edit_changes()
+            settings.warn_if_hopeless(self.mechanism, self.threat, self.drawing, each)
 
-    def _each(self) -> int:
-        """Copies of a partition that one edit changes."""
+    def _copies_an_edit_changes(self) -> int:
+        """Copies of a partition, at most; 0 with random masks."""
         if isinstance(self.mechanism, RandomMask) or isinstance(self.threat, SynonymEdits):
-            return 1
+            return 0
         each = self.mechanism.touched(WordEdits(1, self.threat.operations))
         return max(each, 2) if isinstance(self.refine, KeepImportant) else each
 
     def _meet_model(self) -> None:
         """Everything that follows from the model."""
         self.labels = labels_of(self.model, self.wanted_labels)
-        has_probabilities = isinstance(self.model, ProbabilisticClassifier)
-        self.votes = self.wanted_votes or ("soft" if has_probabilities else "hard")
-        settings.check_votes(self.model, self.votes)
+        soft = isinstance(self.model, ProbabilisticClassifier) and self.method == "smoothing"
+        if self.drawing.bound == "clopper_pearson":
+            soft = False
+        self.votes = self.wanted_votes or ("soft" if soft else "hard")
+        settings.check_votes(self.model, self.votes, self.method, self.drawing.bound)
+        settings.check_randomness(self.model, self.drawing.randomised)
 
     def warm_up(self) -> None:
         """Load the embedded model if no other was given. Called by :meth:`classify`.
@@ -146,7 +189,7 @@ class CluCertClassifier:
                 if self._wanted_mechanism is None:
                     self._settle()
                 self._meet_model()
-            if self.votes == "soft":
+            if self.votes == "soft" and not self.drawing.randomised:
                 check_alone(self.model, self.numerical_margin)
             self._ready = True
 
@@ -173,11 +216,10 @@ class CluCertClassifier:
         """
         settings.check_texts(texts)
         self.warm_up()
-        voting = Voting(
-            Asking(self.model, self.labels, soft=self.votes == "soft", batch_size=self.batch_size),
-            self._stage(),
-            distinct=True,
-        )
+        soft = self.votes == "soft"
+        asking = Asking(self.model, self.labels, soft=soft, batch_size=self.batch_size)
+        stages = self._stages() if self.method == "smoothing" else None
+        voting = Voting(asking, stages or None, distinct=not self.drawing.randomised)
         found: list[Classification] = []
         usable = failed = 0
         for start in range(0, len(texts), TEXTS_AT_ONCE):
@@ -196,26 +238,33 @@ class CluCertClassifier:
             ) from voting.last_error
         return found
 
-    def _stage(self) -> Stage | None:
-        return self.refine if isinstance(self.refine, RefineCopies) else None
+    def _stages(self) -> Stages:
+        refine = self.refine if isinstance(self.refine, RefineCopies) else None
+        variants = self.substitute if isinstance(self.substitute, Substitution) else None
+        return Stages(refine, variants, self.cluster)
 
     def _seen(self, text: str) -> str:
         return self.refine(text) if isinstance(self.refine, RefineText) else text
 
     def _plan(self, text: str) -> Plan:
         words = split_words(text)
+        if isinstance(self.substitute, SynonymClasses):
+            words = self.substitute.replace(words)
         important = self.refine if isinstance(self.refine, KeepImportant) else None
         counting = Counting(self.labels, self.votes == "soft", self.numerical_margin)
         mechanism = self.mechanism
-        if isinstance(mechanism, RandomMask):
-            raise NotImplementedError
-        assert isinstance(self.threat, WordEdits)
-        grows = mechanism.operations == "any"
-        subject = Subject.of(words, important, grows=grows)
-        return fixed_plan(subject, mechanism, self.threat, counting)
+        subject = Subject.of(words, important, grows=mechanism.operations == "any")
+        if not isinstance(mechanism, RandomMask):
+            assert isinstance(self.threat, WordEdits)
+            return fixed_plan(subject, mechanism, self.threat, counting)
+        if self.method == "clucert":
+            return published_plan(subject, mechanism, counting, self.drawing.alpha, self._stages())
+        return random_plan(subject, mechanism, counting, self.drawing)
 
     def _context(self) -> Context:
-        refine = self.refine
+        refine, substitute, cluster = self.refine, self.substitute, self.cluster
+        margin = str(self.numerical_margin) if self.votes == "soft" else "0"
+        kernels = self.drawing.kernels
         return Context(
             threat=self.threat,
             statement=self.statement,
@@ -223,16 +272,16 @@ class CluCertClassifier:
                 "mechanism": self.mechanism.to_dict(),
                 "votes": self.votes,
                 "labels": None if self.labels is None else list(self.labels),
-                "numerical_margin": str(self.numerical_margin) if self.votes == "soft" else "0",
+                "numerical_margin": margin,
                 "refine": None if refine is None else refine.to_dict(),
-                "substitute": None,
-                "cluster": None,
+                "substitute": None if substitute is None else substitute.to_dict(),
+                "cluster": None if cluster is None else cluster.to_dict(),
             },
             refined=isinstance(refine, RefineText),
             refine_kind=None if refine is None else refine.kind,
-            in_sample=refine is not None and refine.kind == "in_sample",
-            classes=False,
-            variation=Fraction(0),
+            in_sample=isinstance(refine, RefineCopies) or isinstance(substitute, Substitution),
+            classes=isinstance(substitute, SynonymClasses),
+            variation=Fraction(0) if kernels is None else kernels.variation,
             model={
                 "name": str(getattr(self.model, "name", type(self.model).__name__)),
                 "fingerprint": str(getattr(self.model, "fingerprint", "unknown")),

@@ -7,7 +7,10 @@ from typing import Any
 
 from robust_components.bounds import betting_lower, clopper_pearson_lower
 from robust_components.classification.asking import is_classifier
-from robust_components.classification.refine import Refine
+from robust_components.classification.cluster import Clustering
+from robust_components.classification.refine import KeepImportant, Refine
+from robust_components.classification.sampled import Drawing
+from robust_components.classification.substitute import Substitution
 from robust_components.models.protocols import ProbabilisticClassifier, TextClassifier
 from robust_components.notices import warn_caller
 from robust_components.smoothing import FixedMechanism, RandomMask
@@ -97,41 +100,47 @@ def check_threat(
 
 
 def warn_if_hopeless(
-    mechanism: FixedMechanism | RandomMask, threat: WordEdits | SynonymEdits, **sampled: Any
+    mechanism: FixedMechanism | RandomMask,
+    threat: WordEdits | SynonymEdits,
+    drawing: Drawing,
+    each: int,
 ) -> None:
     """Warn, at the caller's line, when not even unanimous votes could certify the threat.
 
     Args:
         mechanism: makes the copies.
         threat: what is to be certified.
-        sampled: ``alpha``, ``bound`` and ``each`` (copies of a partition an edit changes).
+        drawing: how samples are used, with random masks.
+        each: copies of a partition that one edit changes, with other masks.
     """
     plural = "s" if threat.budget > 1 else ""
     if isinstance(mechanism, RandomMask):
-        problem = _sampled_problem(mechanism, threat, sampled["alpha"], sampled["bound"])
+        problem = _sampled_problem(mechanism, threat, drawing)
     else:
-        touched = min(mechanism.blocks, sampled["each"] * threat.budget)
-        hopeless = 2 * touched >= mechanism.blocks > 1  # one block: the mechanism has warned
-        problem = hopeless and (
-            f"{type(mechanism).__name__} with {mechanism.blocks} copies a partition can never "
-            f"certify {threat.budget} edited word{plural}: edits reach {touched} of them; use more "
-            "blocks or a smaller budget"
-        )
+        touched = min(mechanism.blocks, each * threat.budget)
+        problem = None
+        if 2 * touched >= mechanism.blocks > 1:  # one block: the mechanism itself has warned
+            problem = (
+                f"{type(mechanism).__name__} with {mechanism.blocks} copies a partition can never "
+                f"certify {threat.budget} edited word{plural}: edits reach {touched} of them; use "
+                "more blocks or a smaller budget"
+            )
     if problem:
         warn_caller(problem)
 
 
 def _sampled_problem(
-    mechanism: RandomMask, threat: WordEdits | SynonymEdits, alpha: float, bound: str
+    mechanism: RandomMask, threat: WordEdits | SynonymEdits, drawing: Drawing
 ) -> str | None:
-    if isinstance(threat, SynonymEdits):
-        return None  # how much a kernel helps depends on the table
-    changed = float(mechanism.delta(TYPICAL_WORDS, WordEdits(threat.budget)))
-    samples = mechanism.samples
-    if bound == "betting":
-        lead = 2 * betting_lower([1.0] * samples, alpha) - 1
+    shown, samples = mechanism.shown(TYPICAL_WORDS), mechanism.samples
+    if drawing.kernels is not None:
+        changed = float(drawing.kernels.delta(TYPICAL_WORDS, shown, threat.budget))
     else:
-        lead = 2 * clopper_pearson_lower(samples, samples, alpha / 2) - 1
+        changed = float(mechanism.delta(TYPICAL_WORDS, WordEdits(threat.budget)))
+    if drawing.bound == "betting":
+        lead = 2 * betting_lower([1.0] * samples, drawing.alpha) - 1
+    else:
+        lead = 2 * clopper_pearson_lower(samples, samples, drawing.alpha / 2) - 1
     if lead > 2 * changed:
         return None
     plural = "s" if threat.budget > 1 else ""
@@ -144,6 +153,60 @@ def _sampled_problem(
     )
 
 
+def check_together(
+    mechanism: FixedMechanism | RandomMask,
+    method: str,
+    drawing: Drawing,
+    refine: Refine | None,
+) -> None:
+    """Settings that go with random masks only, or not with each other."""
+    random = isinstance(mechanism, RandomMask)
+    needing = {
+        "method='clucert'": method == "clucert",
+        "randomised=True": drawing.randomised,
+        "substitute=SynonymKernels(..)": drawing.kernels is not None,
+        "bound='clopper_pearson'": drawing.bound == "clopper_pearson",
+    }
+    for name, wanted in needing.items():
+        if wanted and not random:
+            raise ValueError(
+                f"{name} needs random masks, got {type(mechanism).__name__}; pass "
+                "mechanism=RandomMask(0.9)"
+            )
+    if drawing.kernels is not None and refine is not None:
+        raise ValueError(
+            "substitute=SynonymKernels(..) does not go with refine: an exchanged synonym may "
+            "change what is kept; leave one of them out"
+        )
+    if method == "clucert" and (drawing.kernels is not None or isinstance(refine, KeepImportant)):
+        raise ValueError(
+            "method='clucert' is the published rule and takes no kernels and no KeepImportant; "
+            "refine the text (RefineText) or leave refine out"
+        )
+
+
+def check_cluster(cluster: Any, substitute: Any, method: str) -> Clustering | None:
+    if cluster is None:
+        return None
+    if not isinstance(cluster, Clustering):
+        raise TypeError(f"cluster must be a Clustering, got {type(cluster).__name__}")
+    if not isinstance(substitute, Substitution):
+        raise ValueError(
+            "cluster needs variants to cluster; pass substitute=Substitution(), or leave it out"
+        )
+    return cluster
+
+
+def check_randomness(model: Any, randomised: bool) -> None:
+    """Whether a model that says it keeps its first response is said to draw anew."""
+    if randomised and getattr(model, "memo", None):
+        raise ValueError(
+            "randomised=True needs fresh responses, but the model keeps its first one to each "
+            "prompt (memo); switch the memo off, or pass randomised=False: the certificate then "
+            "holds as long as the memo lives"
+        )
+
+
 def check_refine(refine: Any) -> Refine | None:
     if refine is not None and not isinstance(refine, Refine):
         raise TypeError(
@@ -153,8 +216,14 @@ def check_refine(refine: Any) -> Refine | None:
     return refine
 
 
-def check_votes(model: Any, votes: str) -> None:
-    """Whether the model can vote this way."""
+def check_votes(model: Any, votes: str, method: str, bound: str) -> None:
+    """Whether the model, the rule and the bound can do with such votes."""
+    for name, needs_labels in (
+        ("method='clucert'", method == "clucert"),
+        ("bound='clopper_pearson'", bound == "clopper_pearson"),
+    ):
+        if needs_labels and votes == "soft":
+            raise ValueError(f"{name} counts labels; pass votes='hard'")
     if votes == "soft" and not isinstance(model, ProbabilisticClassifier):
         raise ValueError(
             f"votes='soft' needs a model with labels and probabilities(texts), which "

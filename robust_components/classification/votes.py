@@ -66,7 +66,14 @@ class Ballots:
     scale: int
 
     @classmethod
-    def count(cls, votes: Sequence[Vote], labels: Sequence[str] | None, *, soft: bool) -> Ballots:
+    def count(
+        cls,
+        votes: Sequence[Vote],
+        labels: Sequence[str] | None,
+        *,
+        soft: bool,
+        closed: bool = True,
+    ) -> Ballots:
         """Count ``votes``; without ``labels`` any label may turn up, and ties go by name."""
         known = sorted({vote for vote in votes if isinstance(vote, str)})
         names = tuple(known if labels is None else labels)
@@ -78,7 +85,7 @@ class Ballots:
             elif isinstance(vote, tuple):
                 counts[row] = vote
         failed = np.array([isinstance(vote, Failure) for vote in votes], dtype=bool)
-        return cls(names, labels is not None, counts, failed, UNIT if soft else 1)
+        return cls(names, closed and labels is not None, counts, failed, UNIT if soft else 1)
 
     def __len__(self) -> int:
         return len(self.failed)

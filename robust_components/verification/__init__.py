@@ -21,11 +21,13 @@ from typing import Any
 from robust_components.verification import (
     classification,
     classified_text,
+    clucert,
     decoding,
     keyword,
     passages,
     ranking,
     robustmask,
+    sampled_classification,
     sampled_ranking,
     voting,
     word_edits,
@@ -72,6 +74,10 @@ METHODS: dict[str, Method] = {
     "classification": Method(
         classification.problems, frozenset({"deterministic"}), classified_text.THREATS
     ),
+    "sampled_classification": Method(
+        sampled_classification.problems, frozenset({"probabilistic"}), classified_text.THREATS
+    ),
+    "clucert": Method(clucert.problems, frozenset({"heuristic"}), classified_text.THREATS),
     "robustmask": Method(robustmask.problems, frozenset({"heuristic"}), word_edits.THREATS),
 }
 

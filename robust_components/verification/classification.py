@@ -203,7 +203,8 @@ class Family:
         self.slots = terms.slots(self.words)
         self.shown = terms.shown(self.words)
         self.copies = math.comb(self.slots, self.shown) if self.slots else 0
-        if terms.variation is not None or self.copies > terms.mechanism["samples"]:
+        most = 0 if terms.variation is not None else terms.mechanism["samples"]
+        if self.copies > most:
             raise UnverifiableError("So many masks, or random substitutions, are not exhaustive.")
         self.work.spend(self.copies * self.shown)
         self.showing = exhaustive_copies(self.slots, self.shown)
