@@ -37,7 +37,7 @@ HALF = TableScorer(lambda query, text: 0.5)
         ({"statement": "later"}, ValueError, "statement must be one of ['observed', 'pre_attack']"),
         ({"scope": "promotion"}, ValueError, "needs statement='pre_attack'"),
         ({"scope": "all"}, ValueError, "scope must be one of ['promotion', 'demotion', 'any']"),
-        ({"coverage": 0.3}, TypeError, "coverage must be a TermCoverage, 'model' or None, got float"),
+        ({"coverage": 0.3}, TypeError, "TermCoverage, 'model' or None, got float"),
         ({"coverage": {"part": 0.3}}, ValueError, "coverage has no setting part"),
         (
             {"coverage": TermCoverage(), "aggregation": "quantile"},
