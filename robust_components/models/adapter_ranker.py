@@ -54,8 +54,9 @@ def ranker_from_folder(folder: str | Path, **options: Any) -> TransformersPairSc
             state[name] = value.float()
     state.update({key: value.float() for key, value in load_file(folder / FILES[3]).items()})
     network.load_state_dict(state)
-    digest = hashlib.sha256(settings["base_fingerprint"].encode())
-    for name in FILES:
+    said = {name: settings.get(name) for name in ("base_fingerprint", "max_length", "coverage")}
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for name in FILES[1:]:
         digest.update((folder / name).read_bytes())
     return TransformersPairScorer(
         network,
