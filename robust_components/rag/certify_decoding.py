@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from robust_components.checks import positive_integer
 from robust_components.rag.certify_decoding_path import Threat, certify_path
-from robust_components.rag.decoding import Decoding, IsolatedSources, answer_text, decode
+from robust_components.rag.decoding import Decoding, IsolatedSources, decode, spelled
 from robust_components.rag.decoding_step import Voter, reach
 from robust_components.rag.scenarios import scenarios
 from robust_components.threats import PassageInjection
@@ -44,6 +44,7 @@ class ReachableAnswers:
     Attributes:
         certified: whether the reachable answers are all known and equal after the normaliser.
         answers: reachable answers, the clean one first, one for each normalised text.
+        normalised: the same after the normaliser, ``None`` for the abstention.
         complete: whether ``answers`` are all of them.
         reason: why not certified, or ``None``.
         budget: hostile sources this was computed for.
@@ -54,6 +55,7 @@ class ReachableAnswers:
 
     certified: bool
     answers: tuple[str, ...]
+    normalised: tuple[str | None, ...]
     complete: bool
     reason: str | None
     budget: int
@@ -110,15 +112,16 @@ def reachable_answers(
         exhaustive=exhaustive,
     )
     asked = sources.model_rows
-    clean = decode(sources).text
+    clean = decode(sources)
+    expected = None if clean.abstained else normalise(clean.text)
     failed = None
     while failed != sources.passages.failed_sources:  # a row may fail on a branch: start again
         failed = sources.passages.failed_sources
-        search = _Search(sources, limits, normalise, answers={normalise(clean): clean})
+        search = _Search(sources, limits, normalise, answers={expected: clean.text})
         search.run(threat)
-    if search.stopped is None and normalise(clean) not in search.reached:
+    if search.stopped is None and expected not in search.reached:
         raise RuntimeError(
-            f"the clean answer {clean!r} is not among the reachable ones; "
+            f"the clean answer {clean.text!r} is not among the reachable ones; "
             "use a deterministic model and do not change the session"
         )
     answers = tuple(search.answers.values())
@@ -126,6 +129,7 @@ def reachable_answers(
     return ReachableAnswers(
         certified=search.stopped is None and several is None,
         answers=answers,
+        normalised=tuple(search.answers),
         complete=search.stopped is None,
         reason=search.stopped or several,
         budget=limits.budget,
@@ -185,8 +189,8 @@ class _Search:
     sources: IsolatedSources
     limits: _Limits
     normalise: Callable[[str], str]
-    answers: dict[str, str]
-    reached: set[str] = field(default_factory=set)
+    answers: dict[str | None, str]
+    reached: set[str | None] = field(default_factory=set)
     scenarios: int = 0
     branches: int = 0
     stopped: str | None = None
@@ -289,10 +293,10 @@ class _Search:
             yield (*prefix, token), alive[allowed[token]]
 
     def _add(self, tokens: tuple[int, ...]) -> None:
-        text = answer_text(self.sources, tokens)
-        key = self.normalise(text)
+        answer = spelled(self.sources, tokens)
+        key = None if answer is None else self.normalise(answer)
         self.reached.add(key)
-        self.answers.setdefault(key, text)
+        self.answers.setdefault(key, self.sources.settings.abstention if answer is None else answer)
         if len(self.answers) > 1 and not self.limits.exhaustive:
             clean, other = list(self.answers.values())[:2]
             raise _StoppedError(f"{other!r} is reachable beside {clean!r}")

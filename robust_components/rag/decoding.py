@@ -300,9 +300,3 @@ def stream(sources: IsolatedSources) -> Iterator[StepTable]:
 def decode(sources: IsolatedSources) -> Decoding:
     """Algorithm 2 to its end. An answer that reaches ``max_tokens`` is the text so far."""
     return Decoding.of(sources, tuple(stream(sources)))
-
-
-def answer_text(sources: IsolatedSources, tokens: Sequence[int]) -> str:
-    """The text of an answer, or the abstention."""
-    text = spelled(sources, tokens)
-    return sources.settings.abstention if text is None else text

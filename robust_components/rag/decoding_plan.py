@@ -131,11 +131,7 @@ class DecodingAggregator:
             exhaustive=True,
             normalise=normalise_answer,
         )
-        answers = dict.fromkeys(
-            None if answer == sources.settings.abstention else normalise_answer(answer)
-            for answer in found.answers
-        )
-        return Reachable(tuple(answers), None if found.complete else found.reason)
+        return Reachable(found.normalised, None if found.complete else found.reason)
 
 
 def _decode(

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from robust_components.models.protocols import ModelFailedError, Reading
 from robust_components.rag.outcome import Isolated
 from robust_components.rag.passages import Passage, PassageResult, encodable, prepare
@@ -44,6 +46,7 @@ def isolate(
         session = None if isinstance(session, Exception) else session
         if session is not None:
             blank = [at for at, i in enumerate(used) if i not in written]
+            session.abstention = np.array(session.abstention, dtype=np.float64)
             session.abstention[blank] = 1.0
     elif written:
         answers = yield ReadRequest(query, tuple(encodable(results[i].text) for i in written))

@@ -68,10 +68,7 @@ async def drive_async(plan: Plan[Result], reader: Any) -> Result:
 
 def _answer(request: Request, reader: Any) -> Any:
     if isinstance(request, OpenRequest):
-        try:
-            return reader.open(request.query, request.passages)
-        except Exception as error:  # nothing could be read
-            return error
+        return _open(reader, request)
     if isinstance(request, ReadRequest):
         return list(map(sound_reading, _read(reader, request)))
     return list(map(sound_reading, _one_each(_combine_all(reader, request), request)))
@@ -148,6 +145,32 @@ def _read_alone(reader: PassageReader, query: str, passage: str) -> Reading:
     return reading
 
 
+def _open(reader: Any, request: OpenRequest) -> Any:
+    """Open all passages; if that raises, without those that raise alone, as failed rows."""
+    query, passages = request.query, request.passages
+    try:
+        return reader.open(query, passages)
+    except Exception as error:  # whatever one passage did must not take the others along
+        reasons = [_failure_alone(reader, query, passage) for passage in passages]
+        if None not in reasons:
+            return error
+    try:
+        readable = zip(passages, reasons, strict=True)
+        session = reader.open(query, tuple("" if why else text for text, why in readable))
+        session.failures = [why or own for why, own in zip(reasons, session.failures, strict=True)]
+    except Exception as error:  # nothing could be read
+        return error
+    return session
+
+
+def _failure_alone(reader: Any, query: str, passage: str) -> str | None:
+    try:
+        reader.open(query, (passage,)).close()
+    except Exception as error:  # counted as hostile and named in the certificate
+        return failed_reading(error).failure
+    return None
+
+
 def _combine(reader: PassageReader, query: str, keywords: Sequence[str]) -> Reading:
     try:
         return reader.combine(query, keywords)
@@ -193,7 +216,7 @@ def sound_reading(response: Any) -> Reading:
         response,
         answer=answer if usable else None,
         probability=float(probability) if usable and probability is not None else None,
-        failure=None if failure is None else str(failure),
+        failure=None if failure is None else str(failure) or "the model gave no reason",
         tokens=_count(tokens),
         calls=_count(calls),
     )

@@ -20,7 +20,7 @@ import pytest
 
 from robust_components.models.chat import ChatCompleter
 from robust_components.models.protocols import ModelFailedError, Reading
-from robust_components.models.testing import KeywordReader
+from robust_components.models.testing import KeywordReader, TableTokenModel
 from robust_components.rag.generator import RobustRAGGenerator
 from robust_components.rag.passages import Passage
 from robust_components.rag.prompting import PromptReader
@@ -308,6 +308,16 @@ def test_one_unusable_reading_uses_up_budget(one):
     assert make(read_each(one)).run("q", ["a", "a", "bad", "bad"]).certificate.radius == 0
 
 
+@pytest.mark.parametrize("build", [make, keyword])
+def test_a_failure_without_a_reason_is_a_failure(build):
+    """As ``Reading(None, failure=str(error))`` of a ``TimeoutError()`` is."""
+    one = read_each(lambda p: Reading(None, failure="") if p == "bad" else Reading(p))
+    result = build(one).run("q", ["a", "a", "a", "a", "bad"])
+    assert result.passages[4].failure
+    assert "1 that failed" in result.certificate.claim
+    assert build(one).run("q", ["a", "a", "bad", "bad"]).certificate.radius == 0
+
+
 def with_package():
     """The environment of a process that imports the package under test."""
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -425,6 +435,42 @@ def test_asynchronous_readers_lose_no_more_rows_than_blocking_ones():
     passages = ["a", "a", "a", "bad"]
     assert generator.run("q", passages).answer == "a"
     assert asyncio.run(generator.run_async("q", passages)).answer == "a"
+
+
+class Opening:
+    """A token model that cannot open some passages, whose sessions hand over plain lists."""
+
+    name = fingerprint = "opening"
+
+    def __init__(self, unreadable):
+        self.unreadable = unreadable
+        rows = {(text, ()): {text: 1.0} for text in ("a", "b")}
+        self.inner = TableTokenModel(rows)
+
+    def open(self, query, passages):
+        if any(text in self.unreadable for text in passages):
+            raise MemoryError("a passage is too long")
+        session = self.inner.open(query, passages)
+        session.abstention = list(session.abstention)
+        return session
+
+
+def test_a_passage_that_cannot_be_opened_takes_no_other_along():
+    generator = make(Opening(["bad"]), "decoding")
+    assert generator.run("q", ["a"] * 4).certificate.radius == 1
+    result = generator.run("q", ["a", "a", "a", "bad"])
+    assert result.answer == "a" and result.certificate.radius == 1
+    assert "1 that failed" in result.certificate.claim and result.certificate.verify()
+    assert "MemoryError: a passage is too long" in result.passages[3].failure
+    assert asyncio.run(generator.run_async("q", ["a", "a", "a", "bad"])).answer == "a"
+    for unreadable in (["bad"], ["a", "bad", ""]):  # "" stands in for what cannot be opened
+        with pytest.raises(ModelFailedError, match="MemoryError"):
+            make(Opening(unreadable), "decoding").run("q", ["bad", "bad"])
+
+
+def test_a_blank_passage_abstains_where_probabilities_are_a_list():
+    result = make(Opening([]), "decoding").run("q", ["a", "a", "a", " "])
+    assert result.answer == "a" and result.passages[3].abstained
 
 
 # ---------------------------------------------------------------- what the certificate says of it

@@ -14,6 +14,7 @@ from robust_components.rag.certify_decoding import largest_budget, reachable_ans
 from robust_components.rag.certify_decoding_path import RunningCertificate, certify_path
 from robust_components.rag.decoding import IsolatedSources, decode, stream
 from robust_components.rag.decoding_step import DecodingSettings
+from robust_components.rag.generator import RobustRAGGenerator
 from robust_components.rag.scenarios import PassageList
 from robust_components.threats import PassageInjection, PassageModification
 
@@ -93,6 +94,22 @@ def test_all_abstain_branch():
     assert not found.certified and not found.complete
     assert found.answers == ("I don't know",)
     assert path(nobody).radius == 0 and "no source responds" in path(nobody).reason
+
+
+@pytest.mark.parametrize("word", ["maybe", "Maybe", "I don't know"])
+def test_an_answer_that_reads_like_the_abstention_is_another_one(word):
+    """An abstention scores 0 whatever it is called, so it must not pass for the answer "maybe"."""
+    rows = [{"maybe": 1.0}] * 4 + [{END: 1.0}] * 3
+    sources = isolated(rows, abstention=word)
+    found = reachable_answers(sources, threat=MODIFICATION, exhaustive=True, normalise=str.lower)
+    assert found.complete and not found.certified
+    assert found.normalised == ("maybe", None)
+    table = {(f"p{i}", ()): row for i, row in enumerate(rows)}
+    generator = RobustRAGGenerator(TableTokenModel(table), "decoding", abstention=word)
+    passages = [f"p{i}" for i in range(len(rows))]
+    certificate = generator.certify("q", passages, MODIFICATION, gold=["maybe"])
+    assert certificate.evidence["tau"] == 0.0
+    assert generator.reachable("q", passages, MODIFICATION).answers == ("maybe", None)
 
 
 def test_eta_uses_k_not_J():  # noqa: N802 - J is the paper's name for the responding passages
