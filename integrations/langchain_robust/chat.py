@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -47,19 +48,33 @@ def refuse_streaming(llm: Any) -> None:
 
     Its tokens, part of isolated and possibly poisoned responses, would reach every callback.
     """
-    waiting, seen = [llm], 0
-    while waiting and seen < 100:
-        seen += 1
+    waiting, seen = [llm], {id(llm)}
+    while waiting:
         model = waiting.pop()
         if getattr(model, "streaming", None) is True:
             raise ValueError(
                 f"llm must not stream, got {type(model).__name__} with streaming=True: isolated, "
                 "possibly poisoned responses would be shown to callbacks; set streaming=False"
             )
-        waiting += [getattr(model, name, None) for name in ("bound", "runnable")]
-        for name in ("steps", "fallbacks"):
-            inner = getattr(model, name, None)
-            waiting += inner if isinstance(inner, list) else []
+        for inner in _wrapped(model):
+            if id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(inner)
+
+
+def _wrapped(model: Any) -> Iterator[Runnable[Any, Any]]:
+    """The Runnables in the fields of a Runnable, and those its function refers to."""
+    values: list[Any] = []
+    if isinstance(model, Runnable):
+        values += [*vars(model).values(), getattr(model, "deps", None)]
+    while values:
+        value = values.pop()
+        if isinstance(value, Runnable):
+            yield value
+        elif isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, (list, tuple)):
+            values += value
 
 
 def model_name(llm: Runnable[Any, Any]) -> str:

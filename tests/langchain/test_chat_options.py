@@ -13,7 +13,12 @@ pytest.importorskip("langchain_core")
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import (
+    ConfigurableField,
+    RunnableBranch,
+    RunnableLambda,
+    RunnableParallel,
+)
 from pydantic import Field, ValidationError
 
 from langchain_robust import RobustRAGGenerator
@@ -107,6 +112,13 @@ def test_models_that_stream_are_refused(chat: Any) -> None:
         model.bind(stop=["x"]),
         RunnableLambda(lambda prompt: prompt) | model,
         chat().with_fallbacks([model]),
+        model.with_retry(),
+        model | RunnableLambda(lambda message: message),
+        RunnableParallel(said=model) | RunnableLambda(lambda found: found["said"]),
+        RunnableBranch((lambda prompt: len(prompt) > 9, model), chat()),
+        RunnableBranch((lambda prompt: len(prompt) > 9, chat()), model),
+        chat().configurable_alternatives(ConfigurableField(id="model"), other=model),
+        RunnableLambda(lambda prompt: model.invoke(prompt)),
     ):
         with pytest.raises(ValidationError, match=r"llm must not stream.*streaming=False"):
             RobustRAGGenerator(llm=llm)
