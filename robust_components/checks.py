@@ -14,6 +14,9 @@ _DECIMAL = re.compile(
     r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,2})?|[0-9]{1,30}/[0-9]{1,30}"
 )
 
+LONGEST = 10**40
+"""Numerators and denominators stay below this, so that a certificate can be checked."""
+
 
 def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
     """Return ``value`` as an int, or raise naming the value, the range and what to do."""
@@ -44,7 +47,10 @@ def exact_decimal(name: str, value: Any, allowed: str) -> Fraction:
     try:
         if isinstance(value, bool) or not _DECIMAL.fullmatch(text):
             raise ValueError
-        return Fraction(text)
+        number = Fraction(text)
+        if max(abs(number.numerator), number.denominator) >= LONGEST:
+            raise ValueError
+        return number
     except (ValueError, ZeroDivisionError):
         raise ValueError(
             f"{name} must be a number {allowed}, got {value!r}; pass a decimal of at most 30 digits"

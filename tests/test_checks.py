@@ -30,7 +30,8 @@ def test_decimals_are_exact(value, exact):
 
 
 @pytest.mark.parametrize(
-    "value", [True, None, "", "much", float("nan"), float("inf"), "1/0", "1e999999999", "9" * 31]
+    "value",
+    [True, None, "", "much", float("nan"), float("inf"), "1/0", "1e999999999", "9" * 31, "1e-99"],
 )
 def test_what_is_no_decimal_is_refused_at_once(value):
     began = time.monotonic()

@@ -101,9 +101,9 @@ class DecodingSettings:
 
 
 def _plain(value: Any) -> str:
-    """A number as it was given, or as a fraction where that has an exponent."""
+    """A number as it was given, or as a fraction where that has an exponent or a sign."""
     text = str(value).strip()
-    return str(Fraction(text)) if "e" in text.lower() else text
+    return str(Fraction(text)) if set(text) & set("eE+-") else text
 
 
 @dataclass(frozen=True)

@@ -196,8 +196,10 @@ class RobustRAGGenerator:
             threat: defaults to ``PassageInjection(corruption_size)``.
             gold: correct answers, for evaluation.
         """
-        if isinstance(gold, str):
-            gold = [gold]
+        if gold is not None:
+            gold = [gold] if isinstance(gold, str) else list(gold)
+            if not all(isinstance(answer, str) for answer in gold):
+                raise TypeError(f"gold must hold texts only, got {gold!r}; pass strings")
         return self._pre_attack(query, passages, threat, gold, model)[0]
 
     def reachable(

@@ -135,7 +135,8 @@ class _Votes:
         voters = listing(entry(evidence, "voters", "evidence"), "evidence['voters']", MAX_PASSAGES)
         places = {
             tuple(
-                whole(i, "a voter's passage", 0, MAX_PASSAGES) for i in listing(v, "a voter", 99)
+                whole(i, "a voter's passage", 0, MAX_PASSAGES)
+                for i in listing(v, "a voter", MAX_PASSAGES)
             ): at
             for at, v in enumerate(voters)
         }

@@ -476,6 +476,27 @@ def test_a_blank_passage_abstains_where_probabilities_are_a_list():
 # ---------------------------------------------------------------- what the certificate says of it
 
 
+@pytest.mark.parametrize(
+    ("options", "passages"),
+    [
+        ({"eta": "-0", "numerical_margin": "-0.0"}, ["a"] * 3),
+        ({"eta": "+0.05", "gamma": "+.5"}, ["a"] * 3),
+        ({}, [Passage("a", source="one site")] * 150 + ["a"] * 3),
+    ],
+)
+def test_what_is_taken_gives_a_certificate_that_verifies(options, passages):
+    result = make(Opening([]), "decoding", **options).run("q", passages)
+    assert result.certificate.problems() == []
+
+
+@pytest.mark.parametrize("build", [make, keyword])
+def test_gold_answers_may_come_from_a_generator_and_are_texts(build):
+    certificate = build().certify("q", ["a"] * 5, gold=(answer for answer in ["a"]))
+    assert certificate.evidence["tau"] == 1.0 and certificate.verify()
+    with pytest.raises(TypeError, match=r"gold must hold texts only, got \[5\]"):
+        build().certify("q", ["a"] * 5, gold=[5])
+
+
 def test_certificate_names_the_model_given_for_the_call():
     other = KeywordReader(echo, name="other")
     assert make().run("q", ["a"], model=other).certificate.model["name"] == "other"
