@@ -23,15 +23,16 @@ class MemoScorer:
         self.fingerprint = str(getattr(scorer, "fingerprint", "unknown"))
         self.coverage = getattr(scorer, "coverage", None)
         self.passes = 0
-        self._query: str | None = None
-        self._scores: dict[str, float] = {}
+        self._known: tuple[str, dict[str, float]] = ("", {})
 
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
         """One score a document, in order."""
-        if query != self._query:
-            self._query, self._scores = query, {}
-        new = [text for text in dict.fromkeys(documents) if text not in self._scores]
+        known = self._known
+        if query != known[0]:
+            self._known = known = (query, {})
+        scores = known[1]  # another thread may turn to another query meanwhile
+        new = [text for text in dict.fromkeys(documents) if text not in scores]
         if new:
-            self._scores.update(zip(new, self.scorer.score(query, new), strict=True))
+            scores.update(zip(new, self.scorer.score(query, new), strict=True))
             self.passes += len(new)
-        return [self._scores[text] for text in documents]
+        return [scores[text] for text in documents]

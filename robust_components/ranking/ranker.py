@@ -66,7 +66,7 @@ class SmoothedRanker:
         score_map: ``"identity"``, ``"sigmoid"`` or ``"sigmoid/4"``, applied to every score.
         numerical_margin: most by which two scores of the same text may differ (after the score
             map), for batching and hardware round differently; in [0, 0.5).
-        alpha: 1 - confidence of sampled certificates.
+        alpha: 1 - confidence of sampled certificates, at least 1e-15.
         certify: ``"all"``, ``"boundary"`` (certificates for the top K and the K documents below) or
             ``"none"`` (only the certificate of the set).
         base_scores: also score the unmasked documents; one more pass a document.
@@ -127,7 +127,7 @@ class SmoothedRanker:
         check_score_map(score_map)
         settings.check_number("quantile", quantile, 0.0, 1.0, "0.5 is the median")
         exact = exact_decimal("quantile", quantile, "in (0, 1)")
-        self.alpha = settings.check_number("alpha", alpha, 0.0, 1.0, "0.05 gives confidence 95 %")
+        self.alpha = settings.check_alpha(alpha)
         self.model = settings.check_model(model)
         self.top_k = positive_integer("top_k", top_k)
         self.statement = statement

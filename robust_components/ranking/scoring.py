@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robust_components.models.memo_scorer import MemoScorer
 from robust_components.models.protocols import PairScorer
 
 MOST = 1e9
@@ -17,6 +19,7 @@ TOLERANCE = 1e-6
 TEXTS_A_CALL = 512
 """Texts given to the model at a time, so that many samples of long documents fit in memory."""
 PROBES = ("A short text about one thing.", "Another text, a little longer, about something else.")
+"""Texts unlike any query; :func:`probes` adds two that share words with it."""
 
 
 class ListwiseScorerError(ValueError):
@@ -101,7 +104,13 @@ class Scoring:
     def _raw(self, query: str, texts: Sequence[str]) -> list[float]:
         noting = getattr(self.scorer, "score_and_cuts", None)
         if noting is None:
-            return list(self.scorer.score(query, texts))
+            found: Any = self.scorer.score(query, texts)
+            if not isinstance(found, Iterable):
+                raise ValueError(
+                    f"the model returned {found!r} for {len(texts)} texts; it must return a score "
+                    "for each, in order"
+                )
+            return list(found)
         scores, cuts = noting(query, texts)
         self._cut.update(hash(text) for text, cut in zip(texts, cuts, strict=True) if cut)
         return list(scores)
@@ -110,11 +119,11 @@ class Scoring:
         shown = text if len(text) <= 60 else text[:57] + "..."
         try:
             number = float(raw)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             raise ValueError(
-                f"the model scored the text {shown!r} with {raw!r}; a score must be a finite "
+                f"the model scored the text {shown!r} with {raw!r:.60}; a score must be a finite "
                 "number: check the model (half precision overflows) or drop the document"
             )
         value = self.map(number)
@@ -132,22 +141,35 @@ class Scoring:
         return min(1.0, max(0.0, value)) if self.bounded else value
 
 
+def probes(query: str) -> list[str]:
+    """Texts to score together and alone: without words of the query, with all, with half of them.
+
+    A model that counts words scores all texts without any alike, even if it looks at the others.
+    """
+    words = query.split()
+    half = words[: (len(words) + 1) // 2]
+    return [*PROBES, query, " ".join([*half, PROBES[1]])]
+
+
 def check_pointwise(
     scorer: PairScorer, query: str, tolerance: float, score_map: str = "identity"
 ) -> None:
     """Refuse a model whose score for one text depends on the other texts of the call.
 
-    A spot check with two texts; a model may still be list-wise where it was not looked at. Scores
+    A spot check with four texts; a model may still be list-wise where it was not looked at. Scores
     are compared after the score map, where ``tolerance`` is what they may differ by.
 
     Raises:
         ListwiseScorerError: the score of a text changes when it is scored alone.
         ValueError: the model returned something that is no score.
     """
+    while isinstance(scorer, MemoScorer):  # it would repeat what was said of the texts together
+        scorer = scorer.scorer
     scoring = Scoring(scorer, score_map, bounded=False)
-    together = scoring.score(query, PROBES)
+    texts = probes(query)
+    together = scoring.score(query, texts)
     try:
-        alone = np.concatenate([scoring.score(query, [text]) for text in PROBES])
+        alone = np.concatenate([scoring.score(query, [text]) for text in texts])
     except ValueError as error:
         raise ListwiseScorerError(
             f"the model scores two texts together but not one alone: {error}; if it rescales "

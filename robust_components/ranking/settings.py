@@ -17,6 +17,10 @@ from robust_components.smoothing.term_coverage import TermCoverage, coverage_nam
 from robust_components.threats import WordEdits
 
 STATEMENTS = ("observed", "pre_attack")
+LARGEST_BUDGET = 10**9
+"""Of edited words; certificates hold no larger counts."""
+SMALLEST_ALPHA = 1e-15
+"""With less the confidence, a float, would be 1."""
 CHOICES = {
     "statement": STATEMENTS,
     "aggregation": ("mean", "quantile"),
@@ -63,6 +67,8 @@ def check_threat(threat: Any, operations: str) -> WordEdits:
             f"threat must be WordEdits, got {type(threat).__name__}; a ranker withstands edits of "
             "words, not other documents"
         )
+    if threat.budget > LARGEST_BUDGET:
+        raise ValueError(f"the threat's budget must be at most 10^9 words, got {threat.budget}")
     return threat
 
 
@@ -143,6 +149,14 @@ def check_number(name: str, value: Any, low: float, high: float, hint: str) -> f
     return number
 
 
+def check_alpha(value: Any) -> float:
+    """1 - confidence, in (0, 1), and large enough that the confidence is not 1."""
+    alpha = check_number("alpha", value, 0.0, 1.0, "0.05 gives confidence 95 %")
+    if alpha < SMALLEST_ALPHA:
+        raise ValueError(f"alpha must be at least {SMALLEST_ALPHA:g}, got {value!r}; try 0.001")
+    return alpha
+
+
 def check_margin(value: Any) -> float:
     """The numerical margin, in [0, 0.5)."""
     if not isinstance(value, bool) and value == 0:
@@ -218,6 +232,10 @@ def check_texts(query: str, documents: Sequence[str]) -> None:
         raise ValueError("query is empty; pass the question the documents are ranked for")
     if isinstance(documents, str):
         raise TypeError("documents must be a list of texts, got one text; wrap it in a list")
+    if isinstance(documents, Mapping) or not hasattr(documents, "__getitem__"):
+        raise TypeError(
+            f"documents must be a list of texts, got {type(documents).__name__}; make a list of it"
+        )
     for index, document in enumerate(documents):
         if not isinstance(document, str):
             raise TypeError(

@@ -51,7 +51,7 @@ PARAMETERS = {
     "score_map",
     "numerical_margin",
 }
-_NUMBER = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?(e-?[0-9]{1,2})?|[0-9]{1,60}/[0-9]{1,60}")
+_NUMBER = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?(e-?[0-9]{1,3})?|[0-9]{1,60}/[0-9]{1,60}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
+from robust_components.models.memo_scorer import MemoScorer
 from robust_components.models.testing import TableScorer
 from robust_components.ranking import SmoothedRanker
 from robust_components.ranking.scoring import (
@@ -66,6 +67,8 @@ HALF = TableScorer(lambda query, text: 0.5)
         ({"alpha": 0}, ValueError, "alpha must be in (0, 1), got 0; 0.05 gives confidence 95 %"),
         ({"alpha": True}, ValueError, "alpha must be in (0, 1), got True"),
         ({"alpha": math.nan}, ValueError, "alpha must be in (0, 1), got nan"),
+        ({"alpha": 1e-17}, ValueError, "alpha must be at least 1e-15, got 1e-17"),
+        ({"threat": WordEdits(10**10)}, ValueError, "must be at most 10^9 words, got 10000000000"),
         ({"certify": "some"}, ValueError, "certify must be one of ['all', 'boundary', 'none']"),
         ({"method": "guess"}, ValueError, "method must be one of ['smoothing', 'robustmask']"),
         ({"method": "robustmask"}, ValueError, "is the published rule for RandomMask; pass one"),
@@ -217,6 +220,10 @@ def test_what_warns_can_never_certify_and_the_rest_can(scope, blocks, budget, qu
         ("", ["a"], ValueError, "query is empty"),
         (" \n", ["a"], ValueError, "query is empty"),
         ("q", "a document", TypeError, "documents must be a list of texts, got one text"),
+        ("q", {"a": 1}, TypeError, "documents must be a list of texts, got dict; make a list"),
+        ("q", {"a"}, TypeError, "documents must be a list of texts, got set"),
+        ("q", iter(["a"]), TypeError, "documents must be a list of texts, got list_iterator"),
+        ("q", None, TypeError, "documents must be a list of texts, got NoneType"),
         ("q", ["a", None], TypeError, "documents[1] must be text, got NoneType; pass its content"),
         ("q", [b"a"], TypeError, "documents[0] must be text, got bytes"),
     ],
@@ -231,6 +238,12 @@ def test_queries_and_documents_that_are_no_texts_are_refused(query, documents, e
 def test_top_k_of_a_call_is_checked(top_k, error):
     with pytest.raises(error, match="top_k must be"):
         SmoothedRanker(HALF).rank("q", ["a"], top_k=top_k)
+
+
+@pytest.mark.parametrize("margin", [0, 1e-5, 1e-100, 5e-324])
+def test_certificates_verify_with_any_margin(margin):
+    certificate = SmoothedRanker(HALF, numerical_margin=margin).rank("q", ["a"]).certificate
+    assert certificate.verify(), certificate.problems()
 
 
 def test_top_k_is_cut_to_the_number_of_documents():
@@ -250,6 +263,7 @@ def test_top_k_is_cut_to_the_number_of_documents():
         (math.nan, "with nan; a score must be a finite number: check the model"),
         (math.inf, "with inf; a score must be a finite number"),
         (None, "with None; a score must be a finite number"),
+        (10**400, "; a score must be a finite number"),
         ("high", "with 'high'; a score must be a finite number"),
         (1.5, "with 1.5, outside [0, 1], where means can be bounded; pass score_map='sigmoid'"),
         (-0.1, "with -0.1, outside [0, 1]"),
@@ -268,10 +282,19 @@ def test_scores_that_are_none_name_text_and_map(score, words):
         assert len(str(caught.value)) < 400
 
 
+def test_no_scores_at_all_are_refused():
+    class Silent:
+        def score(self, query, documents):
+            return None
+
+    with pytest.raises(ValueError, match="the model returned None for 4 texts; it must return a"):
+        SmoothedRanker(Silent()).rank("q", ["a"])
+
+
 def test_a_wrong_number_of_scores_is_refused():
     class Short:
         def score(self, query, documents):
-            return [0.5] * (len(documents) - (len(documents) > 2))
+            return [0.5] * (len(documents) - (len(documents) > 4))
 
     with pytest.raises(ValueError, match=r"returned 19 scores for 20 texts; it must return one"):
         SmoothedRanker(Short(), base_scores=False).rank(
@@ -357,13 +380,64 @@ def test_list_wise_and_random_models_are_refused(kind):
         SmoothedRanker(kind()).rank("q", ["a", "b c"])
 
 
+def overlap(query, text):
+    return sum(word in query.split() for word in text.split()) / (1 + len(text.split()))
+
+
+class MinMaxOverlap:
+    """Counts words of the query, so that texts without any score alike in every list."""
+
+    def score(self, query, documents):
+        scores = [overlap(query, text) for text in documents]
+        return [(s - min(scores)) / ((max(scores) - min(scores)) or 1) for s in scores]
+
+
+class MaxOverlap:
+    def score(self, query, documents):
+        scores = [overlap(query, text) for text in documents]
+        return [s / (max(scores) or 1) for s in scores]
+
+
+class RareWords:
+    """Words count for more when fewer texts of the list hold them, as in BM25."""
+
+    def score(self, query, documents):
+        texts = [set(text.split()) for text in documents]
+        worth = {w: 1 / (1 + sum(w in text for text in texts)) for w in query.split()}
+        return [sum(worth[w] for w in worth if w in text) / len(worth) for text in texts]
+
+
+@pytest.mark.parametrize("query", ["nile", "nile river", "which river runs through africa"])
+@pytest.mark.parametrize("kind", [MinMaxOverlap, MaxOverlap, RareWords])
+def test_models_that_count_words_and_compare_texts_are_refused(kind, query):
+    with pytest.raises(ListwiseScorerError, match="with the other texts of the call"):
+        SmoothedRanker(kind()).rank(query, ["a", "b c"])
+
+
+def test_a_memo_does_not_hide_a_list_wise_model():
+    with pytest.raises(ListwiseScorerError, match="wrap"):
+        SmoothedRanker(MemoScorer(MinMax())).rank("q", ["a", "b c"])
+
+
+def test_a_memo_keeps_queries_apart_in_threads():
+    def score(query, documents):
+        if query == "one":  # another thread asks something else meanwhile
+            memo.score("two", documents)
+        return [0.1 if query == "one" else 0.9] * len(documents)
+
+    memo = MemoScorer(TableScorer(lambda query, text: 0.0))
+    memo.scorer.score = score
+    assert memo.score("one", ["a"]) == [0.1]
+    assert memo.score("two", ["a"]) == [0.9]
+
+
 def test_rounding_in_batches_is_no_list_wise_model():
     class Batched:
         def score(self, query, documents):
             return [0.5 + 1e-7 * len(documents)] * len(documents)
 
     check_pointwise(Batched(), "q", 1e-6)
-    with pytest.raises(ListwiseScorerError, match=r"by 1e-07 .* raise numerical_margin if this"):
+    with pytest.raises(ListwiseScorerError, match=r"by 3e-07 .* raise numerical_margin if this"):
         check_pointwise(Batched(), "q", 1e-8)
 
 
@@ -384,9 +458,9 @@ def test_the_check_is_made_once_and_not_counted():
     scorer = TableScorer(lambda query, text: calls.append(text) or 0.5)
     made = SmoothedRanker(scorer, BalancedMask(2), base_scores=False)
     assert made.rank("q", ["a b"]).passes == 2
-    assert len(calls) == 6
+    assert len(calls) == 4 + 4 + 2
     made.rank("q", ["a b"])
-    assert len(calls) == 8
+    assert len(calls) == 4 + 4 + 2 + 2
 
 
 def test_coverage_is_the_models_own_unless_said_otherwise():
