@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ConfigDict, PrivateAttr, SkipValidation, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from langchain_robust.scorers import as_scorer
 from robust_components.checks import warnings_at
@@ -98,7 +98,7 @@ class SmoothedRanker(BaseDocumentCompressor):
     base_scores: bool = False
     pass_budget: int | None = None
     time_budget: float | None = None
-    score_threshold: float | None = None
+    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
     query_prefix: str = ""
     document_prefix: str = ""
     device: str = "cpu"
@@ -123,11 +123,12 @@ class SmoothedRanker(BaseDocumentCompressor):
     ) -> list[Document]:
         """The top N at or above the threshold, best first, as copies.
 
-        A document given twice, with the same id and text (without ids: the same text and
-        metadata), is ranked once and logged.
+        A document given twice, with the same id and text, is ranked once and logged. Without ids
+        every document counts: two of them may be alike because one was edited.
 
         Raises:
             ValueError: the query is empty, or the model gave no usable score.
+            TypeError: ``documents`` is no list of Documents.
         """
         return self.top(query, documents)
 
@@ -135,7 +136,7 @@ class SmoothedRanker(BaseDocumentCompressor):
         self, query: str, documents: Sequence[Document], top_n: int | None = None
     ) -> list[Document]:
         """:meth:`compress_documents` with another N for this call."""
-        kept = distinct(documents)
+        kept = distinct(_listed(documents, Document))
         ranking = self.rank(query, kept, top_n)
         least = self.score_threshold
         return [
@@ -151,7 +152,8 @@ class SmoothedRanker(BaseDocumentCompressor):
         core = self._core()
         if core.model is None:
             core.model = self._scorer()
-        texts = [item if isinstance(item, str) else item.page_content for item in documents]
+        given = _listed(documents, Document, str)
+        texts = [item if isinstance(item, str) else item.page_content for item in given]
         return core.rank(query, texts, self.top_n if top_n is None else top_n)
 
     def _scorer(self) -> Any:
@@ -180,7 +182,9 @@ class SmoothedRanker(BaseDocumentCompressor):
                 None,
                 mechanism,
                 top_k=self.top_n,
-                threat=WordEdits(self.words, self.operations or covered),
+                threat=WordEdits(
+                    self.words, covered if self.operations is None else self.operations
+                ),
                 statement=self.statement,
                 scope=self.scope,
                 aggregation=self.aggregation,
@@ -200,12 +204,33 @@ class SmoothedRanker(BaseDocumentCompressor):
         return self._made[1]
 
 
+def _listed(documents: Any, *kinds: type) -> Any:
+    """``documents``, if it is a list of these kinds.
+
+    Raises:
+        TypeError: it is not.
+    """
+    wrong = [documents]
+    if isinstance(documents, Sequence) and not isinstance(documents, str):
+        wrong = [one for one in documents if not isinstance(one, kinds)]
+    if wrong:
+        raise TypeError(
+            f"documents must be a list of Documents, got {type(wrong[0]).__name__}; pass a list "
+            "of them"
+        )
+    return documents
+
+
 def distinct(documents: Sequence[Document]) -> list[Document]:
-    """The documents without repetitions, in order; repetitions are logged."""
+    """The documents without repetitions, in order; repetitions are logged.
+
+    Only ids tell what is a repetition: were documents without one left out for being alike, an
+    edit could take a document out of the list by making it like another.
+    """
     kept: dict[tuple[Any, ...], Document] = {}
-    for document in documents:
-        told_apart = () if document.id is not None else (repr(document.metadata),)
-        kept.setdefault((document.id, document.page_content, *told_apart), document)
+    for place, document in enumerate(documents):
+        key = (place,) if document.id is None else (document.id, document.page_content)
+        kept.setdefault(key, document)
     if len(kept) < len(documents):
         logger.warning(
             "%d of %d documents were given more than once and are ranked once",

@@ -153,6 +153,31 @@ def test_thresholds_are_inclusive_and_come_after_certification(toy_rankers, rive
     assert above["certificate"]["claim"] == at["certificate"]["claim"]
 
 
+@pytest.mark.parametrize(
+    ("documents", "found"),
+    [
+        (None, "NoneType"),
+        ([None], "NoneType"),
+        ("text", "str"),
+        (["text"], "str"),
+        (Document(content="a"), "Document"),
+    ],
+)
+def test_what_is_no_list_of_documents_is_refused(ranker, documents, found):
+    with pytest.raises(TypeError, match=f"must be a list of Documents, got {found}; pass a list"):
+        ranker.run(query=QUERY, documents=documents)
+
+
+def test_a_name_is_no_list_of_fields():
+    with pytest.raises(TypeError, match="must be a list of names, got 'title'; put it in a list"):
+        SmoothedRanker(meta_fields_to_embed="title")
+
+
+def test_a_threshold_of_a_call_is_checked(ranker, rivers):
+    with pytest.raises(ValueError, match="score_threshold must be a finite number, got nan"):
+        ranker.run(query=QUERY, documents=rivers, score_threshold=float("nan"))
+
+
 @pytest.mark.parametrize("top_k", [0, -1])
 def test_bad_top_k_is_refused(ranker, rivers, top_k):
     with pytest.raises(ValueError, match=f"top_k must be >= 1, got {top_k}"):
@@ -287,6 +312,17 @@ def test_raw_logits_are_refused_with_the_map_to_choose(toy_rankers, rivers):
         ({"words": 0}, "budget must be >= 1"),
         ({"operations": "insert"}, "operations must be 'substitute' or 'any'"),
         ({"operations": "any"}, "BalancedMask covers substitutions"),
+        ({"operations": ""}, "operations must be 'substitute' or 'any', got ''"),
+        ({"score_threshold": float("nan")}, "score_threshold must be a finite number, got nan"),
+        ({"score_threshold": "0.5"}, "score_threshold must be a finite number, got '0.5'"),
+        (
+            {
+                "mechanism": "hash_buckets",
+                "meta_fields_to_embed": ["title"],
+                "embedding_separator": " |",
+            },
+            "must begin and end with white space when words are inserted and deleted, got ' |'",
+        ),
         ({"statement": "later"}, "statement must be one of"),
         ({"scope": "promotion"}, "needs statement='pre_attack'"),
         ({"score_map": "min_max"}, "depends on the other candidates"),

@@ -186,8 +186,39 @@ def test_repetitions_are_ranked_once_and_said(
     given = [*rivers, rivers[1].model_copy(), same_id, *no_ids, no_ids[0].model_copy()]
     with caplog.at_level(logging.WARNING):
         best = SmoothedRanker(model=Overlap(), top_n=20).compress_documents(given, QUERY)
-    assert len(best) == len(given) - 2
-    assert "2 of 9 documents were given more than once" in caplog.text
+    assert len(best) == len(given) - 1
+    assert "1 of 9 documents were given more than once" in caplog.text
+
+
+@pytest.mark.parametrize("statement", ["pre_attack", "observed"])
+def test_no_edit_takes_a_document_out_by_making_it_like_another(statement: str) -> None:
+    """Of three documents without ids the first two lead; one word makes them the same text."""
+    ahead = "nile " * 10 + "river " * 10 + "africa " * 10
+    clean, twin, third = Document(ahead + "delta"), Document(ahead + "nile"), Document("bread")
+    ranker = SmoothedRanker(model=Overlap(), top_n=2, statement=statement)
+    lists = [[clean, twin, third], [Document(ahead + "nile"), twin, third]]
+    tops = [ranker.compress_documents(documents, QUERY) for documents in lists]
+    for top in tops:
+        assert all(document.metadata["certificate"]["radius"] >= 1 for document in top)
+        assert all(document.page_content.startswith(ahead) for document in top)
+
+
+@pytest.mark.parametrize(
+    ("documents", "found"),
+    [
+        (None, "NoneType"),
+        ([None], "NoneType"),
+        ("text", "str"),
+        (["text"], "str"),
+        (Document("text"), "Document"),
+    ],
+)
+def test_what_is_no_list_of_documents_is_refused(documents: Any, found: str) -> None:
+    with pytest.raises(TypeError, match=f"must be a list of Documents, got {found}; pass a list"):
+        SmoothedRanker(model=Overlap()).compress_documents(documents, QUERY)
+    if documents != ["text"]:
+        with pytest.raises(TypeError, match="must be a list of Documents"):
+            SmoothedRanker(model=Overlap()).rank(QUERY, documents)
 
 
 def test_no_documents() -> None:
@@ -201,6 +232,8 @@ def test_no_documents() -> None:
         ({"words": 0}, "budget must be >= 1"),
         ({"mechanism": "balanced_mask"}, "mechanism must be a BalancedMask"),
         ({"operations": "any"}, "BalancedMask covers substitutions"),
+        ({"operations": ""}, "operations must be 'substitute' or 'any', got ''"),
+        ({"score_threshold": float("nan")}, "Input should be a finite number"),
         ({"statement": "later"}, "statement must be one of"),
         ({"scope": "promotion"}, "needs statement='pre_attack'"),
         ({"score_map": "min_max"}, "depends on the other candidates"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,16 @@ def texts(documents: Sequence[Document], fields: Sequence[str], separator: str) 
     What is ranked: the values of the metadata fields and the content, joined by the separator.
 
     A document without text content counts as empty and is logged.
+
+    :raises TypeError: `documents` is no list of Documents.
     """
+    wrong: list[Any] = [documents]
+    if isinstance(documents, Sequence) and not isinstance(documents, str):
+        wrong = [one for one in documents if not isinstance(one, Document)]
+    if wrong:
+        raise TypeError(
+            f"documents must be a list of Documents, got {type(wrong[0]).__name__}; pass a list"
+        )
     textless = [document.id for document in documents if document.content is None]
     if textless:
         logger.warning("Documents without text content are ranked as empty: {ids}", ids=textless)
@@ -27,6 +37,40 @@ def texts(documents: Sequence[Document], fields: Sequence[str], separator: str) 
         values = [str(document.meta[field]) for field in fields if document.meta.get(field)]
         found.append(separator.join([*values, document.content or ""]))
     return found
+
+
+def check_embedding(fields: Any, separator: str, operations: str) -> None:
+    """
+    Whether metadata and content become words of one text as the threat counts them.
+
+    :raises TypeError: `fields` is one text, which would be taken letter by letter.
+    :raises ValueError: the separator joins words, so that deleting one changes two others.
+    """
+    if isinstance(fields, str):
+        raise TypeError(
+            f"meta_fields_to_embed must be a list of names, got {fields!r}; put it in a list"
+        )
+    apart = separator[:1].isspace() and separator[-1:].isspace()
+    if fields and operations == "any" and not apart:
+        raise ValueError(
+            "embedding_separator must begin and end with white space when words are inserted and "
+            f"deleted, got {separator!r}; put spaces around it"
+        )
+
+
+def checked_threshold(threshold: Any) -> float | None:
+    """
+    The threshold as a number, or `None`.
+
+    :raises ValueError: it is no finite number.
+    """
+    if threshold is None:
+        return None
+    if isinstance(threshold, bool | str) or not math.isfinite(threshold):
+        raise ValueError(
+            f"score_threshold must be a finite number, got {threshold!r}; leave it out to keep all"
+        )
+    return float(threshold)
 
 
 def distinct(documents: Sequence[Document], contents: Sequence[str]) -> dict[int, int]:

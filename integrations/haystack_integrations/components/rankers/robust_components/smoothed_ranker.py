@@ -12,6 +12,8 @@ from haystack.core.serialization import component_to_dict
 from haystack.utils import ComponentDevice, Secret
 
 from haystack_integrations.components.rankers.robust_components.documents import (
+    check_embedding,
+    checked_threshold,
     distinct,
     ranked,
     texts,
@@ -130,7 +132,9 @@ class SmoothedRanker:
         :param document_prefix: put before every masked copy; an attacker does not own it.
         :param meta_fields_to_embed: metadata put before the content. It is then part of the text:
             its words are masked and counted, and the attacker is taken to own them.
-        :param embedding_separator: between metadata and content.
+        :param embedding_separator: between metadata and content. With `operations="any"` it must
+            begin and end with white space: a word that is part metadata and part content would let
+            one deleted word count as three.
         :param device: where a Hugging Face model runs; the best available when `None`.
         :param token: for private Hugging Face models.
         :param tokens_a_batch: most tokens the model reads at once, padding included.
@@ -143,11 +147,12 @@ class SmoothedRanker:
             raise ValueError("model and ranker cannot both be given; leave one out")
         with warnings_at(stacklevel=3):  # past Haystack's metaclass, at the caller's line
             chosen = mechanism_named(mechanism, mechanism_kwargs)
+            threat = WordEdits(words, chosen.operations if operations is None else operations)
             self._core = CoreRanker(
                 None,
                 chosen,
                 top_k=top_k,
-                threat=WordEdits(words, operations or chosen.operations),
+                threat=threat,
                 statement=statement,
                 scope=scope,
                 aggregation=aggregation,
@@ -161,6 +166,7 @@ class SmoothedRanker:
                 pass_budget=pass_budget,
                 time_budget=time_budget,
             )
+        check_embedding(meta_fields_to_embed, embedding_separator, threat.operations)
         self._scorer = None if ranker is None else RankerScorer(ranker)
         self.model = model
         self.ranker: Any = ranker
@@ -181,7 +187,7 @@ class SmoothedRanker:
         self.base_scores = bool(base_scores)
         self.pass_budget = None if pass_budget is None else int(pass_budget)
         self.time_budget = None if time_budget is None else float(time_budget)
-        self.score_threshold = None if score_threshold is None else float(score_threshold)
+        self.score_threshold = checked_threshold(score_threshold)
         self.query_prefix = query_prefix
         self.document_prefix = document_prefix
         self.meta_fields_to_embed = [str(field) for field in meta_fields_to_embed or []]
@@ -251,7 +257,9 @@ class SmoothedRanker:
 
         :param query: trusted.
         :param documents: candidates, best first; their order decides between equal scores. A
-            document given twice, with the same id and text, is ranked once and logged.
+            document given twice, with the same id and text, is ranked once and logged. Ids are
+            taken to be out of the attacker's hands: give documents of several stores ids that are
+            not made from their content.
         :param top_k: overrides the instance's. With fewer documents all are returned.
         :param score_threshold: overrides the instance's; inclusive. It filters what is returned,
             after certification: the certificates are about the top K before it.
@@ -293,7 +301,8 @@ class SmoothedRanker:
             [contents[place] for place in times_given],
             self.top_k if top_k is None else top_k,
         )
-        threshold = self.score_threshold if score_threshold is None else score_threshold
+        threshold = checked_threshold(score_threshold)
+        threshold = self.score_threshold if threshold is None else threshold
         kept = [documents[place] for place in times_given]
         return {
             "documents": ranked(kept, list(times_given.values()), ranking, threshold),
