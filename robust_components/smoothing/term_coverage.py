@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ LEVEL = 100
 """A word of this rank among the common ones weighs log 2."""
 
 Integers = NDArray[np.int64]
-_EDGES = re.compile(r"^\W+|\W+$")
+_INNER = re.compile(r"\w(?:.*\w)?", re.DOTALL)
+_STEMMING = threading.Lock()
+"""A stemmer keeps the word it works on; two threads at once would mix up theirs."""
 
 
 @dataclass(frozen=True)
@@ -183,10 +186,14 @@ def coverage_named(settings: TermCoverage | Mapping[str, Any] | None) -> TermCov
 
 @functools.lru_cache(maxsize=65536)
 def _key(word: str, language: str | None) -> str:
-    bare = _EDGES.sub("", word.casefold()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    if language is None or not bare:
+    inner = _INNER.search(word.casefold())
+    if inner is None:
+        return ""
+    bare = inner[0].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    if language is None:
         return bare
-    stem: str = _stemmer(language).stemWord(bare)
+    with _STEMMING:
+        stem: str = _stemmer(language).stemWord(bare)
     return stem
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import pickle
 import random
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from robust_components.smoothing import TermCoverage
-from robust_components.smoothing.term_coverage import UNIT, common_words, coverage_named
+from robust_components.smoothing.term_coverage import UNIT, _key, common_words, coverage_named
 
 PLAIN = TermCoverage("0.5", language=None, weights={"a": 1, "b": 2, "c": 5})
 
@@ -31,6 +34,31 @@ def test_stems_case_and_punctuation_do_not_matter():
     assert coverage.key("lamp-red") != coverage.key("lamp")
     assert TermCoverage(language=None).key("lamps") != TermCoverage(language=None).key("lamp")
     assert TermCoverage(language="german").key("Lampen") == "lamp"
+
+
+def test_threads_do_not_mix_up_their_words():
+    """Wrong stems would be remembered, and the same document scored otherwise ever after."""
+    endings = ("s", "ing", "ization", "ational", "fulness", "izers", "ousness", "ement")
+    words = [f"{stem}{end}" for stem in ("river", "nation", "general", "opera") for end in endings]
+    key = _key.__wrapped__
+    expected = [key(word, "english") for word in words]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            runs = [
+                pool.submit(lambda: [key(word, "english") for word in words * 10]) for _ in range(4)
+            ]
+            assert all(run.result() == expected * 10 for run in runs)
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_long_words_are_compared_quickly():
+    began = time.process_time()
+    assert TermCoverage().key("?" * 50_000 + "a" + "!" * 200_000 + "a" + "?" * 50_000)
+    assert TermCoverage().key("!" * 200_000) == ""
+    assert time.process_time() - began < 2
 
 
 def test_rarer_words_weigh_more_and_common_ones_little():
