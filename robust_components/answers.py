@@ -54,7 +54,8 @@ def normalise_answer(text: str) -> str:
     them. Thousands separators are dropped. Text of punctuation alone stays as it is.
     """
     marked = _FRACTIONS.sub(r" \g<0>", _SUPERSCRIPTS.sub(r"^\g<0>", text))
-    folded = _DASHES.sub("-", unicodedata.normalize("NFKC", marked).casefold())
+    cased = unicodedata.normalize("NFKC", marked).casefold()
+    folded = _DASHES.sub("-", unicodedata.normalize("NFKC", cased))  # folding takes letters apart
     for pattern, replacement in ((_THOUSANDS, ""), (_LOOSE_PERCENT, ""), (_LOOSE_MINUS, "-")):
         folded = pattern.sub(replacement, folded)
     words = "".join(

@@ -54,7 +54,7 @@ def normal_form(text: str) -> str:
     spaced = "".join(
         f"^{c}" if c in SUPERSCRIPTS else f" {c}" if c in FRACTIONS else c for c in text
     )
-    folded = unicodedata.normalize("NFKC", spaced).casefold()
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", spaced).casefold())
     folded = "".join("-" if c in DASHES else c for c in folded)
     folded = _with_closed_spaces(_without_thousands_commas(folded))
     padded = f" {folded} "

@@ -25,6 +25,8 @@ from robust_components.rag.generator import RobustRAGGenerator
         ("\N{MINUS SIGN}3", "-3"),
         ("well-known", "well known"),
         ("Paris, France", "Paris France"),
+        ("\N{GREEK CAPITAL LETTER IOTA WITH DIALYTIKA}\u0301", "\u03ca\u0301"),
+        ("\u03b0", "\u03a5\u0308\u0301"),
     ],
 )
 def test_the_same_answer(one, other):
