@@ -84,11 +84,20 @@ def random_plan(
     """Certify by random masks; by all of them where they are no more than the samples allowed."""
     slots = range(len(subject.words)) if subject.kept is None else subject.kept
     shown = mechanism.shown(len(slots))
-    number = math.comb(len(slots), shown) if slots else 0
     exact = not drawing.randomised and drawing.kernels is None
-    if not slots or (exact and number <= mechanism.samples):
+    if not slots or (exact and _at_most(len(slots), shown, mechanism.samples)):
         return _all_masks(subject, slots, shown, mechanism, counting)
     return _Sampling(subject, slots, shown, mechanism, counting, drawing).run()
+
+
+def _at_most(words: int, shown: int, most: int) -> bool:
+    """Whether C(words, shown) is at most ``most``, without working out large numbers."""
+    count = 1
+    for i in range(min(shown, words - shown)):
+        count = count * (words - i) // (i + 1)
+        if count > most:
+            return False
+    return True
 
 
 def _all_masks(

@@ -28,7 +28,11 @@ from robust_components.verification.classified_text import (
     read_terms,
     stated_problems,
 )
-from robust_components.verification.partitions import balanced_copies, exhaustive_copies
+from robust_components.verification.partitions import (
+    balanced_copies,
+    combinations_up_to,
+    exhaustive_copies,
+)
 from robust_components.verification.reading import (
     UnverifiableError,
     Work,
@@ -202,8 +206,8 @@ class Family:
         terms = self.terms
         self.slots = terms.slots(self.words)
         self.shown = terms.shown(self.words)
-        self.copies = math.comb(self.slots, self.shown) if self.slots else 0
-        most = 0 if terms.variation is not None else terms.mechanism["samples"]
+        most = 0 if terms.variation is not None else min(terms.mechanism["samples"], MAX_COPIES)
+        self.copies = combinations_up_to(self.slots, self.shown, most) if self.slots else 0
         if self.copies > most:
             raise UnverifiableError("So many masks, or random substitutions, are not exhaustive.")
         self.work.spend(self.copies * self.shown)
@@ -222,7 +226,8 @@ class Family:
         if self.showing is None:
             return self._by_blocks(losses, edits)
         edits = min(edits, len(self.showing))
-        if math.comb(len(self.showing), edits) * self.copies <= EXACT:
+        sets = combinations_up_to(len(self.showing), edits, EXACT)
+        if sets * self.copies <= EXACT:
             return self._by_words(losses, edits)
         single = np.stack([losses[:, copies].sum(axis=1) for copies in self.showing], axis=1)
         added = -np.sort(-single, axis=1)[:, :edits].sum(axis=1)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from math import comb
 from typing import Any
 
 from robust_components.verification.classification import check_labels, elected, read_votes
@@ -87,7 +86,11 @@ def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
 
 def _radius(words: int, visible: int, low: Fraction) -> int:
     """The largest d with p_low (1 - Delta_d) > 1/2; 0 when there is none."""
-    every, edits = comb(words, visible), 0
-    while edits < words and 2 * low * comb(words - edits - 1, visible) > every:
+    missed, edits = Fraction(1), 0
+    while edits < words:
+        # the share of masks that miss one word more
+        missed *= Fraction(max(0, words - visible - edits), words - edits)
+        if not 2 * low * missed > 1:
+            break
         edits += 1
     return edits

@@ -13,6 +13,16 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def combinations_up_to(words: int, shown: int, most: int) -> int:
+    """C(words, shown), or ``most`` + 1 if it is more: nothing large is ever worked out."""
+    count = 1
+    for i in range(min(shown, words - shown)):
+        count = count * (words - i) // (i + 1)
+        if count > most:
+            return most + 1
+    return count
+
+
 def balanced_copies(mechanism: Mapping[str, Any], words: int) -> list[list[int]]:
     """For each word, the numbers of the copies that show it, one a partition."""
     blocks, span, seed = mechanism["blocks"], mechanism["span"], mechanism["seed"]

@@ -54,6 +54,12 @@ BELOW, ABOVE = 1e-6, 1e-5
 UNITS_OFF = 4
 """How many units of 1e-9 a Clopper-Pearson bound may be off, rounded outwards."""
 
+CACHED = (
+    "Equal copies got equal responses in all of {asked} repetitions: the model looks cached or "
+    "deterministic, so its samples are not independent draws; switch its cache off, or pass "
+    "randomised=False if it is deterministic."
+)
+
 
 def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with a certificate from random masks."""
@@ -125,9 +131,7 @@ class Sample:
             raise UnverifiableError("evidence['labels'] and the votes do not fit.")
         fixed_number = self.bound == "clopper_pearson"
         if fixed_number and (terms.soft or len(second) not in (0, most)):
-            raise UnverifiableError(
-                "Clopper-Pearson needs labels, as many as were fixed before."
-            )
+            raise UnverifiableError("Clopper-Pearson needs labels, as many as were fixed before.")
 
     def _repeats(self, value: Any, trusted: bool) -> list[int] | None:
         if value is None:
@@ -149,15 +153,7 @@ class Sample:
         if not len(self.votes):
             raise UnverifiableError("evidence['votes'] is empty.")
         if self.repeats is not None and not self.repeats[1]:
-            return (
-                label,
-                0,
-                (
-                    f"Equal copies got equal responses in all of {self.repeats[0]} repetitions: the "
-                    "model looks cached or deterministic, so its samples are not independent draws; "
-                    "switch its cache off, or pass randomised=False if it is deterministic."
-                ),
-            )
+            return label, 0, CACHED.format(asked=self.repeats[0])
         self.rivals = rivals_of(leader, self.votes, self.failures, self.terms)
         if self.stated is None and self._follows(-1, radius):
             return None, 0, "No label leads all others by more than chance explains."
@@ -186,16 +182,25 @@ class Sample:
     def share(self, edits: int) -> Fraction:
         """Largest share of samples that ``edits`` edits change."""
         n, k, edits = self.slots, self.visible, min(edits, self.slots)
-        agree = 1 - (self.terms.variation if self.terms.variation is not None else Fraction(1))
+        if self.terms.variation is None:
+            return self._seen(n, k, edits)
+        agree = 1 - self.terms.variation
         if agree == 1:
             return Fraction(0)
         missed = Fraction(0)
-        self.work.spend(min(edits, k) + 1 + n // 100)
+        self.work.spend(n * k // 100)
         for seen in range(max(0, k - n + edits), min(edits, k) + 1):
-            if seen and not agree:
-                break
             missed += math.comb(edits, seen) * math.comb(n - edits, k - seen) * agree**seen
         return 1 - missed / math.comb(n, k)
+
+    def _seen(self, words: int, visible: int, edits: int) -> Fraction:
+        """Share of masks that show one of ``edits`` words."""
+        if edits + visible > words:
+            return Fraction(1)
+        fewer, more = sorted((edits, visible))
+        self.work.spend(fewer * fewer // 100 + 1)
+        missed = math.prod(range(words - more - fewer + 1, words - more + 1))
+        return 1 - Fraction(missed, math.prod(range(words - fewer + 1, words + 1)))
 
     def _bets(self, rivals: Rivals) -> Iterator[list[float]]:
         """What is bet on against each rival: one row of x a rival, without "no label"."""
