@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
 
 from robust_components.models.protocols import PairScorer
 from robust_components.ranking.fixed_bounds import UNIT, quantise
 from robust_components.ranking.scoring import Scoring
-from robust_components.smoothing import BalancedMask, FixedMechanism, split_words
+from robust_components.ranking.settings import check_coverage
+from robust_components.smoothing import BalancedMask, FixedMechanism, TermCoverage, split_words
 
 
 class SmoothedScorer:
-    """Scores a document by the mean over its masked copies, as SmoothedRanker ranks it.
+    """Scores a document as SmoothedRanker ranks it: by masked copies and, if asked, term coverage.
 
     It gives the score alone, without bounds or certificates: a victim for attacks, or a scorer for
     other components.
@@ -19,7 +22,7 @@ class SmoothedScorer:
     Args:
         model: any point-wise scorer.
         mechanism: how masked copies are made.
-        score_map: see :class:`~robust_components.ranking.SmoothedRanker`.
+        coverage, score_map: see :class:`~robust_components.ranking.SmoothedRanker`.
     """
 
     def __init__(
@@ -27,11 +30,15 @@ class SmoothedScorer:
         model: PairScorer,
         mechanism: FixedMechanism | None = None,
         *,
+        coverage: TermCoverage | Mapping[str, Any] | str | None = "model",
         score_map: str = "identity",
     ) -> None:
         self.mechanism = BalancedMask() if mechanism is None else mechanism
         self.name = f"{getattr(model, 'name', type(model).__name__)}, smoothed"
         self.fingerprint = str(getattr(model, "fingerprint", "unknown"))
+        if coverage == "model":
+            coverage = getattr(model, "coverage", None)
+        self._coverage = check_coverage(coverage, self.mechanism, "mean")
         self._scoring = Scoring(model, score_map, bounded=True)
 
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
@@ -42,7 +49,14 @@ class SmoothedScorer:
         """
         if not documents:
             return []
-        copies = [self.mechanism.copies(split_words(document)) for document in documents]
+        words = [split_words(document) for document in documents]
+        copies = [self.mechanism.copies(one) for one in words]
         texts = [copy.text for made in copies for copy in made]
         values = quantise(self._scoring.score(query, texts)).reshape(len(documents), -1)
-        return [float(total) / (UNIT * values.shape[1]) for total in values.sum(axis=1)]
+        totals, scale = values.sum(axis=1), UNIT * values.shape[1]
+        if isinstance(self._coverage, TermCoverage):
+            terms, share = self._coverage.of(query, words), Fraction(self._coverage.share)
+            of_terms = share.numerator * values.shape[1] * terms.score()
+            totals = (share.denominator - share.numerator) * totals + of_terms
+            scale *= share.denominator
+        return [int(total) / scale for total in totals]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from zlib import crc32
 
 import pytest
@@ -189,7 +190,10 @@ def test_no_attack_beats_the_certificate_of_the_smoothed_ranker(
 
 def test_the_smoothed_scorer_gives_the_scores_the_ranker_ranks_by():
     model = TableScorer(overlap)
-    for mechanism in (BalancedMask(blocks=4, partitions=2), HashBuckets(buckets=4)):
+    for mechanism, share in itertools.product(
+        (BalancedMask(blocks=4, partitions=2), HashBuckets(buckets=4)), (None, {"share": "0.3"})
+    ):
+        model.coverage = share
         ranking = SmoothedRanker(model, mechanism).rank(QUERY, DOCUMENTS)
         scores = SmoothedScorer(model, mechanism).score(QUERY, DOCUMENTS)
         assert [item.score for item in ranking.items] == [scores[i.index] for i in ranking.items]
