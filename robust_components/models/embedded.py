@@ -48,7 +48,7 @@ def load_reader(
     Raises:
         ImportError: torch, transformers or peft is not installed.
     """
-    _need("reader", "torch", "transformers", "peft", "safetensors")
+    need("reader", "torch", "transformers", "peft", "safetensors")
     if folder is None:
         return _shared_reader(threshold, device)
     from robust_components.models.extractive_reader import ExtractiveReader
@@ -83,7 +83,7 @@ def load_ranker(
         FileNotFoundError: the folder lacks a file.
         ValueError: the adapter belongs to another base model.
     """
-    _need("ranker", "torch", "transformers", "safetensors")
+    need("ranker", "torch", "transformers", "safetensors")
     if folder is None:
         return _shared_ranker(device, output, tokens_a_batch)
     from robust_components.models.adapter_ranker import ranker_from_folder
@@ -98,7 +98,8 @@ def _shared_ranker(device: str, output: str, tokens_a_batch: int) -> Transformer
     )
 
 
-def _need(what: str, *packages: str) -> None:
+def need(what: str, *packages: str) -> None:
+    """Raise an ImportError that says what to install, if a package is missing."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(

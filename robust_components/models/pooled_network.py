@@ -28,6 +28,7 @@ class PooledNetwork(nn.Module):
         super().__init__()
         self.bert = bert
         self.config = bert.config
+        self.config.num_labels = labels
         self.classifier = nn.Linear(bert.config.hidden_size, labels)
         nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)

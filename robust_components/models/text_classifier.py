@@ -1,0 +1,193 @@
+"""Hugging Face sequence classifiers: one probability a label for every text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robust_components.checks import positive_integer
+from robust_components.models.pair_scorer import fingerprint_of
+from robust_components.models.text_encoding import TextEncoder, length_sorted
+
+USUAL_LENGTH = 512
+
+
+class TransformersTextClassifier:
+    """Classifies texts with a sequence classifier; batches by length, keeps the order.
+
+    Probabilities are the softmax of the logits; for a model with one output, its sigmoid is that
+    of the second label. They depend on their own text alone, up to float32 rounding (about 1e-6):
+    rows are padded on the right and masked, and half-precision weights are widened to float32,
+    because half-precision results would move with the batch by a hundredth.
+
+    Args:
+        network: a Hugging Face sequence classifier; moved to ``device``, to float32 and to
+            evaluation mode.
+        tokenizer: its fast tokenizer; see
+            :class:`~robust_components.models.text_encoding.TextPieces` for special tokens in texts.
+        labels: names in the order of the outputs; the model's own when ``None``.
+        max_length: tokens of a text, at least 16; longer texts are cut at their end. By default
+            512, or fewer where model or tokenizer says so.
+        tokens_a_batch: most tokens of a batch, padding included, at least 1.
+        name: for certificates.
+        fingerprint: identity of the weights, for certificates.
+        device: a torch device.
+
+    Raises:
+        ValueError: the labels are not distinct, do not fit the model, or do not exclude each other,
+            or an argument is outside its range.
+        TypeError: the tokenizer is not a fast one.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        tokenizer: Any,
+        *,
+        labels: Sequence[str] | None = None,
+        max_length: int | None = None,
+        tokens_a_batch: int = 2048,
+        name: str = "sequence classifier",
+        fingerprint: str = "unknown",
+        device: str = "cpu",
+    ) -> None:
+        config = network.config
+        self.labels = checked_labels(config, labels)
+        self.max_length = _checked_length(max_length, config, tokenizer)
+        self.tokens_a_batch = positive_integer("tokens_a_batch", tokens_a_batch)
+        pad_id = getattr(config, "pad_token_id", None)
+        self.encoder = TextEncoder(tokenizer, self.max_length, pad_id=pad_id)
+        if pad_id is None:  # decoders look for the last token that is none
+            config.pad_token_id = self.encoder.pieces.pad_id
+        self.network = network.to(device).float().eval()
+        self.tokenizer = tokenizer
+        self.name = name
+        self.fingerprint = fingerprint
+        self.device = device
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        device: str = "cpu",
+        token: str | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        tokenizer_kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> TransformersTextClassifier:
+        """Load a sequence classifier by folder or hub id.
+
+        Args:
+            model: folder or hub id.
+            device: a torch device.
+            token: for private models on the hub.
+            model_kwargs: for the model's ``from_pretrained``.
+            tokenizer_kwargs: for the tokenizer's ``from_pretrained``.
+            options: for the constructor.
+
+        Raises:
+            ValueError: the weights lack a classification head, which would be made up at random.
+            OSError: there is no such folder or id.
+        """
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        network, found = AutoModelForSequenceClassification.from_pretrained(
+            model,
+            **{"dtype": torch.float32, "token": token, **(model_kwargs or {})},
+            output_loading_info=True,
+        )
+        if found["missing_keys"]:
+            missing = sorted(found["missing_keys"])[:3]
+            raise ValueError(
+                f"{model} is no trained classifier: its weights lack {', '.join(missing)}, which "
+                "would be made up at random; load a sequence classifier, or train one with "
+                "robust-components train classifier"
+            )
+        tokenizer = AutoTokenizer.from_pretrained(model, token=token, **(tokenizer_kwargs or {}))
+        options = {
+            "name": str(model),
+            "fingerprint": fingerprint_of(network, tokenizer),
+            **options,
+        }
+        return cls(network, tokenizer, device=device, **options)
+
+    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Float64 of shape (texts, labels); rows are in [0, 1] and add up to 1."""
+        if not texts:
+            return np.zeros((0, len(self.labels)))
+        logits = self._logits(self.encoder.encode(texts)[0])
+        if logits.shape[1] == 1:
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        found: NDArray[np.float64] = logits.softmax(1).numpy()
+        return found
+
+    def classify(self, texts: Sequence[str]) -> list[str | None]:
+        """The likeliest label of each text, the first of equals."""
+        return [self.labels[i] for i in self.probabilities(texts).argmax(axis=1)]
+
+    def truncates(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the model reads."""
+        return self.encoder.encode(texts)[1]
+
+    def _logits(self, rows: Sequence[dict[str, list[int]]]) -> torch.Tensor:
+        """Float64 logits of shape (rows, outputs), computed in float32."""
+        parts: list[torch.Tensor] = []
+        order: list[int] = []
+        for batch in length_sorted([len(row["input_ids"]) for row in rows], self.tokens_a_batch):
+            padded = self.encoder.pad([rows[i] for i in batch])
+            inputs = {key: torch.tensor(ids, device=self.device) for key, ids in padded.items()}
+            with torch.inference_mode():
+                parts.append(self.network(**inputs).logits.double().cpu())
+            order.extend(batch)
+        found = torch.empty(len(rows), parts[0].shape[1], dtype=torch.float64)
+        found[torch.tensor(order)] = torch.cat(parts)
+        return found
+
+
+def checked_labels(config: Any, labels: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the labels, at least two and distinct."""
+    outputs = int(config.num_labels)
+    if getattr(config, "problem_type", None) == "multi_label_classification" and outputs > 1:
+        raise ValueError(
+            f"the model gives {outputs} labels that do not exclude each other, and a certificate "
+            "needs one label a text; wrap it in an object with labels and probabilities for one of "
+            "them against the rest"
+        )
+    if labels is None:
+        if outputs < 2:
+            raise ValueError(
+                "the model has one output, so that its two labels have no names; pass labels, "
+                "such as labels=('other', 'toxic')"
+            )
+        labels = [str(config.id2label[i]) for i in range(outputs)]
+    names = tuple(str(label) for label in labels)
+    if len(set(names)) != len(names):
+        raise ValueError(f"labels must be distinct, got {list(names)}; rename those that repeat")
+    if len(names) != max(2, outputs):
+        raise ValueError(
+            f"labels must name the model's {max(2, outputs)} labels, got {len(names)}: "
+            f"{list(names)}"
+        )
+    return names
+
+
+def _checked_length(max_length: int | None, config: Any, tokenizer: Any) -> int:
+    """The length asked for, or the usual one, and never more positions than the model has."""
+    positions = getattr(config, "max_position_embeddings", None)
+    limits = [int(tokenizer.model_max_length)]
+    if isinstance(positions, int) and positions > 0:
+        limits.append(positions)
+    if max_length is None:
+        return min(USUAL_LENGTH, *limits)
+    if max_length > limits[-1]:
+        raise ValueError(
+            f"max_length must be at most {limits[-1]}, what the model reads, got {max_length}; "
+            "lower it"
+        )
+    return max_length

@@ -1,0 +1,237 @@
+r"""Train a classifier on masked copies: ``robust-components train classifier``.
+
+    robust-components train classifier --rows train.tsv --dev dev.tsv --output DIR
+
+See robust_components.training.classifier_loss for the loss. The output is an adapter over
+all-MiniLM-L6-v2, for ``load_classifier(DIR)``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import AutoTokenizer
+
+from robust_components.models.classifier_models import load_classifier
+from robust_components.models.embedded import HUB_ID, base_fingerprint, base_path
+from robust_components.models.pooled_network import fresh_network
+from robust_components.models.text_classifier import TransformersTextClassifier
+from robust_components.models.text_encoding import TextEncoder
+from robust_components.training.classifier_data import LabelledText, hold_out, read_texts
+from robust_components.training.classifier_loss import Settings, step_loss
+from robust_components.training.classifier_metrics import evaluate_texts
+from robust_components.training.classifier_options import DESCRIPTION, add_options
+from robust_components.training.low_rank import LowRankNetwork
+
+DECAY = 0.99
+"""Of the average over steps that is kept in the end."""
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train, save and report.
+
+    Raises:
+        ValueError: an option or a row is unusable; says which.
+        OSError: a file or model cannot be read.
+    """
+    torch.manual_seed(arguments.seed)
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    settings = chosen_settings(arguments)
+    rows, labels = read_texts(arguments.rows, arguments.names)
+    rows, held = hold_out(rows, arguments.held_out)
+    if len(rows) < settings.texts:
+        raise ValueError(
+            f"{arguments.rows} leaves {len(rows)} rows to train on, fewer than --texts "
+            f"{settings.texts} of a step; pass more rows or fewer texts"
+        )
+    dev = [] if arguments.dev is None else read_texts(arguments.dev, labels)[0]
+    print(f"{len(rows)} rows, {len(held)} held out to watch, {len(dev)} for the report", flush=True)
+    training = Training(settings, labels)
+    training.run(rows, held, arguments.report_every)
+    folder = arguments.output
+    measured: dict[str, Any] = {"minutes": round(training.minutes(), 1)}
+    training.save(folder, arguments.name or folder.name, measured)
+    if dev or held:
+        what = "dev" if dev else "held_out"
+        found = evaluate_texts(load_classifier(folder), dev or held, settings.deployed())
+        measured[what] = {"texts": len(dev or held), **found}
+        training.describe(folder, arguments.name or folder.name, measured)
+        print(table(found), flush=True)
+
+
+def chosen_settings(arguments: argparse.Namespace) -> Settings:
+    """Settings from the options; what is not named keeps its default.
+
+    Raises:
+        ValueError: a number is outside its range.
+    """
+    named = {
+        name: getattr(arguments, name)
+        for name in (
+            *("steps", "texts", "partitions", "temperature"),
+            *("plain_weight", "copy_weight", "rank"),
+        )
+    }
+    named["learning_rate"] = arguments.lr
+    for name in ("blocks", "spans", "radii"):
+        value = getattr(arguments, name)
+        named[name] = None if value is None else tuple(value)
+    if named["blocks"] is not None and named["spans"] is None:
+        named["spans"] = (1,) * len(named["blocks"])
+    chosen = {name: value for name, value in named.items() if value is not None}
+    settings = Settings(seed=arguments.seed, **chosen)
+    for name in ("steps", "texts", "rank"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(settings, name)}")
+    if min(settings.blocks) < 2:
+        raise ValueError(f"--blocks must be at least 2, got {min(settings.blocks)}")
+    if len(settings.spans) != len(settings.blocks):
+        raise ValueError(
+            f"--spans must be one number for each of --blocks {list(settings.blocks)}, got "
+            f"{list(settings.spans)}"
+        )
+    if not settings.temperature > 0:
+        raise ValueError(f"--temperature must be above 0, got {settings.temperature}; try 0.15")
+    if min(settings.radii) < 0:
+        raise ValueError(f"--radii must be at least 0, got {min(settings.radii)}")
+    settings.deployed()  # checks partitions and spans
+    return settings
+
+
+class Training:
+    """One run over the embedded base: network, optimiser, averaged weights.
+
+    Args:
+        settings: hyper-parameters.
+        labels: names of the labels.
+    """
+
+    def __init__(self, settings: Settings, labels: tuple[str, ...]) -> None:
+        self.settings = settings
+        self.labels = labels
+        self.network = fresh_network(base_path(), len(labels))
+        self.tokenizer = AutoTokenizer.from_pretrained(base_path())
+        self.encoder = TextEncoder(self.tokenizer, settings.max_length)
+        self.low_rank = LowRankNetwork(self.network, "bert", settings.rank)
+        self.rng = random.Random(settings.seed)
+        self.began = time.time()
+
+    def minutes(self) -> float:
+        return (time.time() - self.began) / 60
+
+    def run(
+        self, rows: list[LabelledText], held: list[LabelledText], report_every: int = 200
+    ) -> None:
+        """Train to the end; the averaged weights are what stays."""
+        settings, low_rank = self.settings, self.low_rank
+        optimizer = torch.optim.AdamW(
+            low_rank.parameters(), lr=settings.learning_rate, weight_decay=0.01
+        )
+        warmup = max(1, settings.steps // 20)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda s: min((s + 1) / warmup, max(0.02, (settings.steps - s) / settings.steps)),
+        )
+        averaged = low_rank.state()
+        order: list[LabelledText] = []
+        running: dict[str, float] = {}
+        for step in tqdm(range(settings.steps), mininterval=5, desc="training"):
+            if len(order) < settings.texts:
+                order = self.rng.sample(rows, len(rows))
+            batch = [order.pop() for _ in range(settings.texts)]
+            low_rank.merge()
+            loss, parts = step_loss(low_rank, self.encoder, batch, settings, self.rng)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(list(low_rank.parameters()), 1.0)
+            optimizer.step()
+            schedule.step()
+            decay = min(DECAY, (step + 1) / (step + 10))
+            for name, value in low_rank.state().items():
+                averaged[name].lerp_(value, 1 - decay)
+            for name, number in parts.items():
+                running[name] = 0.98 * running.get(name, number) + 0.02 * number
+            if (step + 1) % report_every == 0:
+                self._watch(step + 1, averaged, held, running)
+        low_rank.load_state(averaged)
+
+    def _watch(
+        self,
+        step: int,
+        averaged: dict[str, Any],
+        held: list[LabelledText],
+        running: dict[str, float],
+    ) -> None:
+        found: dict[str, float] = {}
+        if held:
+            now = self.low_rank.state()
+            self.low_rank.load_state(averaged)
+            found = evaluate_texts(self.classifier(), held, self.settings.deployed())
+            self.low_rank.load_state(now)
+        seen = {name: round(value, 3) for name, value in running.items()}
+        report = {"step": step, "minutes": round(self.minutes(), 1), **seen, **found}
+        tqdm.write(json.dumps(report))
+
+    def classifier(self) -> TransformersTextClassifier:
+        """The network as it is now, in float32, as it will be deployed."""
+        network = copy.deepcopy(self.network).float()
+        network.load_state_dict(self.low_rank.merged_state())
+        return TransformersTextClassifier(
+            network,
+            self.tokenizer,
+            labels=self.labels,
+            max_length=self.settings.max_length,
+            tokens_a_batch=self.settings.tokens_a_batch,
+        )
+
+    def save(self, folder: Path, name: str, measured: dict[str, Any]) -> None:
+        """Write adapter, head and description."""
+        self.low_rank.save(folder, HUB_ID)
+        self.describe(folder, name, measured)
+
+    def describe(self, folder: Path, name: str, measured: dict[str, Any]) -> None:
+        """Write how the classifier was made and what was measured."""
+        description = {
+            "name": name,
+            "labels": list(self.labels),
+            "base_model": HUB_ID,
+            "base_fingerprint": base_fingerprint(),
+            "max_length": self.settings.max_length,
+            "mechanism": self.settings.deployed().to_dict(),
+            "training": self.settings.to_dict(),
+            "measured": measured,
+        }
+        text = json.dumps(description, indent=2) + "\n"
+        (folder / "classifier.json").write_text(text, encoding="utf-8")
+
+
+def table(found: dict[str, float]) -> str:
+    """The report as text."""
+    lines = [
+        f"plain accuracy {found['plain']:.3f}",
+        "certified against R words:  R=0   1     2     3",
+    ]
+    for votes in ("soft", "hard"):
+        shares = " ".join(f"{found[f'{votes}_{r}']:.3f}" for r in range(4))
+        lines.append(f"{votes + ' votes':27}{shares}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``python -m robust_components.training.classifier``."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION)
+    add_options(parser)
+    train(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Masked training of classifiers: the loss is on the certified mean that will be deployed.
+
+Each text is split into masked copies; f(copy) are the class probabilities, and the text's score of
+a class is their mean. An attacker who touches R copies lifts a rival j above the true class y by
+
+    rise_j(R) = [sum of the R largest 1 + f_y - f_j] / copies        (theory page, soft votes)
+
+so the loss is cross-entropy between the mean of y and the *lifted* means of its rivals, with R
+drawn anew for each text, plus smaller cross-entropies of the unmasked text and of each copy alone.
+Copies come from ``BalancedMask`` with a seed of their own each time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from robust_components.models.text_encoding import TextEncoder, length_sorted
+from robust_components.smoothing import BalancedMask, split_words
+from robust_components.training.classifier_data import LabelledText
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyper-parameters.
+
+    Attributes:
+        steps: optimiser steps.
+        texts: texts a step.
+        blocks: numbers of copies to draw from, one a step; the first is deployed.
+        spans: neighbouring words that stay together, one number for each of ``blocks``.
+        partitions: partitions deployed; training sees one at a time.
+        radii: word budgets R to draw from, one a text.
+        temperature: of the smoothed cross-entropy, in units of the mean probability.
+        plain_weight: weight of the loss on unmasked texts.
+        copy_weight: weight of the loss on single copies.
+        learning_rate: peak of a linear warm-up and decay.
+        rank: of the low-rank updates.
+        max_length: tokens of a text.
+        tokens_a_batch: most tokens of a pass, padding included; copies and whole texts differ in
+            length, and large passes are mostly padding.
+        seed: of everything drawn.
+    """
+
+    steps: int = 900
+    texts: int = 24
+    blocks: tuple[int, ...] = (10,)
+    spans: tuple[int, ...] = (1,)
+    partitions: int = 1
+    radii: tuple[int, ...] = (0, 1, 1, 2)
+    temperature: float = 0.15
+    plain_weight: float = 0.5
+    copy_weight: float = 0.3
+    learning_rate: float = 1e-3
+    rank: int = 16
+    max_length: int = 256
+    tokens_a_batch: int = 1024
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def deployed(self) -> BalancedMask:
+        """The mechanism trained for, with the default seed."""
+        return BalancedMask(self.blocks[0], partitions=self.partitions, span=self.spans[0])
+
+
+def forward(network: Any, encoder: TextEncoder, texts: Sequence[str], tokens: int) -> Tensor:
+    """Logits of texts, shape (texts, labels), in order, with gradients."""
+    rows, _ = encoder.encode(texts)
+    parts: list[Tensor] = []
+    order: list[int] = []
+    for batch in length_sorted([len(row["input_ids"]) for row in rows], tokens):
+        padded = encoder.pad([rows[i] for i in batch])
+        inputs = {key: torch.tensor(ids) for key, ids in padded.items()}
+        parts.append(network(**inputs).logits.float())
+        order.extend(batch)
+    back = torch.empty(len(order), dtype=torch.long)
+    back[torch.tensor(order)] = torch.arange(len(order))
+    return torch.cat(parts)[back]
+
+
+def step_loss(
+    network: Any,
+    encoder: TextEncoder,
+    batch: Sequence[LabelledText],
+    settings: Settings,
+    rng: random.Random,
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of one step and its parts."""
+    kind = rng.randrange(len(settings.blocks))
+    blocks, span = settings.blocks[kind], settings.spans[kind]
+    copies: list[str] = []
+    for item in batch:
+        mask = BalancedMask(blocks, span=span, seed=rng.randrange(1 << 30))
+        copies.extend(copy.text for copy in mask.copies(split_words(item.text)))
+    whole = [item.text for item in batch]
+    logits = forward(network, encoder, [*copies, *whole], settings.tokens_a_batch)
+    masked = logits[: len(copies)].view(len(batch), blocks, -1)
+    target = torch.tensor([item.label for item in batch])
+    radii = torch.tensor([rng.choice(settings.radii) for _ in batch])
+    lifted = lifted_means(masked.softmax(2), target, radii)
+    smoothed = cross_entropy(lifted / settings.temperature, target)
+    alone = cross_entropy(masked.flatten(0, 1), target.repeat_interleave(blocks))
+    plain = cross_entropy(logits[len(copies) :], target)
+    loss = smoothed + settings.plain_weight * plain + settings.copy_weight * alone
+    won = (lifted.detach().argmax(1) == target).float().mean()
+    return loss, {
+        "smoothed": float(smoothed.detach()),
+        "plain": float(plain.detach()),
+        "copy": float(alone.detach()),
+        "won": float(won),
+    }
+
+
+def lifted_means(votes: Tensor, target: Tensor, radii: Tensor) -> Tensor:
+    """Mean probabilities, those of wrong labels raised as far as ``radii`` touched copies can.
+
+    Args:
+        votes: probabilities, shape (texts, copies, labels).
+        target: the true labels, shape (texts,).
+        radii: touched copies, shape (texts,); at most the number of copies count.
+
+    Returns:
+        Shape (texts, labels).
+    """
+    copies = votes.shape[1]
+    place = target.view(-1, 1, 1).expand(-1, copies, 1)
+    gains = 1 + votes.gather(2, place) - votes
+    counted = torch.arange(copies).view(1, -1, 1) < radii.view(-1, 1, 1)
+    rise = (gains.sort(dim=1, descending=True).values * counted).sum(1) / copies
+    return votes.mean(1) + rise.scatter(1, target.view(-1, 1), 0.0)

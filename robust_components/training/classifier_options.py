@@ -1,0 +1,55 @@
+"""Options of ``robust-components train classifier``; needs no torch, so that help is quick."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = (
+    "Fine-tune a classifier on masked copies of texts, so that the mean over copies is right by a "
+    "wide margin, as CluCertClassifier deploys it: a low-rank adapter over all-MiniLM-L6-v2. Rows "
+    "are lines 'text<TAB>label' or JSON with 'text' and 'label'. At the end plain, smoothed and "
+    "certified accuracy on --dev, or on the rows held out, are reported."
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options to ``parser``."""
+    add = parser.add_argument
+    add("--rows", type=Path, required=True, metavar="FILE", help="labelled texts to train on")
+    add("--output", type=Path, required=True, metavar="DIR", help="the classifier is written here")
+    add("--dev", type=Path, metavar="FILE", help="labelled texts never trained on, for the report")
+    add(
+        "--names",
+        nargs="+",
+        metavar="NAME",
+        help="names for the labels of --rows in their sorted order (the labels themselves)",
+    )
+    add("--name", help="what the classifier is called in certificates (the folder's name)")
+    add("--held-out", type=int, default=200, metavar="N", help="rows kept to watch progress (200)")
+    add(
+        "--blocks",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="masked copies a text, drawn anew each step; the first is deployed",
+    )
+    add(
+        "--spans",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="neighbouring words that stay together, one number for each of --blocks (1)",
+    )
+    add("--partitions", type=int, help="partitions to be deployed (1)")
+    add("--radii", type=int, nargs="+", metavar="R", help="edited words to train against")
+    add("--steps", type=int, help="optimiser steps")
+    add("--texts", type=int, help="texts a step")
+    add("--lr", type=float, help="peak learning rate")
+    add("--temperature", type=float, help="of the loss on the mean")
+    add("--plain-weight", type=float, help="weight of the loss on unmasked texts")
+    add("--copy-weight", type=float, help="weight of the loss on single copies")
+    add("--rank", type=int, help="of the adapter (16)")
+    add("--seed", type=int, default=0, help="of everything drawn")
+    add("--report-every", type=int, default=200, help="steps between figures (200)")
+    add("--threads", type=int, help="of torch")
