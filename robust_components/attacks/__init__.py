@@ -1,7 +1,14 @@
 """Attacks, for probes and evaluation."""
 
 from robust_components.attacks.attack import Attack, AttackResult, attacker_rank, edits_between
+from robust_components.attacks.classification import (
+    ClassificationAttack,
+    ClassificationAttackResult,
+    Judge,
+    Judgement,
+)
 from robust_components.attacks.insertion import InsertedSentence, PrependedTrigger, QueryStuffing
+from robust_components.attacks.misspellings import DeepWordBug, TextBugger
 from robust_components.attacks.passages import (
     instruction_override_passage,
     poison_passage,
@@ -9,13 +16,22 @@ from robust_components.attacks.passages import (
 )
 from robust_components.attacks.substitution import WordSubstitution
 from robust_components.attacks.vocabulary import embedding_neighbours
+from robust_components.attacks.word_swaps import PWWS, TextFooler
 
 __all__ = [
+    "PWWS",
     "Attack",
     "AttackResult",
+    "ClassificationAttack",
+    "ClassificationAttackResult",
+    "DeepWordBug",
     "InsertedSentence",
+    "Judge",
+    "Judgement",
     "PrependedTrigger",
     "QueryStuffing",
+    "TextBugger",
+    "TextFooler",
     "WordSubstitution",
     "attacker_rank",
     "edits_between",
