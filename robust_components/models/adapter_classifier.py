@@ -9,6 +9,7 @@ from typing import Any
 
 from robust_components.models.embedded import base_fingerprint, base_path
 from robust_components.models.text_classifier import TransformersTextClassifier
+from robust_components.smoothing import FixedMechanism, mechanism_named
 
 FILES = (
     "classifier.json",
@@ -71,7 +72,17 @@ def classifier_from_folder(folder: str | Path, **options: Any) -> TransformersTe
         AutoTokenizer.from_pretrained(base_path()),
         labels=settings["labels"],
         max_length=settings["max_length"],
+        mechanism=_trained_for(settings["mechanism"]),
         name=f"robust-components {settings['name']} classifier over all-MiniLM-L6-v2",
         fingerprint=digest.hexdigest(),
         **options,
     )
+
+
+def _trained_for(settings: dict[str, Any]) -> FixedMechanism:
+    mechanism = mechanism_named(
+        settings["name"], {k: v for k, v in settings.items() if k != "name"}
+    )
+    if not isinstance(mechanism, FixedMechanism):
+        raise ValueError(f"the classifier's mechanism must be fixed, got {settings['name']!r}")
+    return mechanism

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from robust_components.checks import positive_integer
 from robust_components.models.pair_scorer import fingerprint_of
 from robust_components.models.text_encoding import TextEncoder, length_sorted
+from robust_components.smoothing import FixedMechanism
 
 USUAL_LENGTH = 512
 
@@ -34,6 +35,8 @@ class TransformersTextClassifier:
         max_length: tokens of a text, at least 16; longer texts are cut at their end. By default
             512, or fewer where model or tokenizer says so.
         tokens_a_batch: most tokens of a batch, padding included, at least 1.
+        mechanism: the masked copies the model was trained on, which ``CluCertClassifier`` then
+            uses by default.
         name: for certificates.
         fingerprint: identity of the weights, for certificates.
         device: a torch device.
@@ -52,6 +55,7 @@ class TransformersTextClassifier:
         labels: Sequence[str] | None = None,
         max_length: int | None = None,
         tokens_a_batch: int = 2048,
+        mechanism: FixedMechanism | None = None,
         name: str = "sequence classifier",
         fingerprint: str = "unknown",
         device: str = "cpu",
@@ -66,6 +70,7 @@ class TransformersTextClassifier:
             config.pad_token_id = self.encoder.pieces.pad_id
         self.network = network.to(device).float().eval()
         self.tokenizer = tokenizer
+        self.mechanism = mechanism
         self.name = name
         self.fingerprint = fingerprint
         self.device = device

@@ -78,7 +78,7 @@ def chosen_settings(arguments: argparse.Namespace) -> Settings:
         name: getattr(arguments, name)
         for name in (
             *("steps", "texts", "partitions", "temperature"),
-            *("plain_weight", "copy_weight", "rank"),
+            *("plain_weight", "plain_share", "copy_weight", "rank"),
         )
     }
     named["learning_rate"] = arguments.lr
@@ -101,6 +101,8 @@ def chosen_settings(arguments: argparse.Namespace) -> Settings:
         )
     if not settings.temperature > 0:
         raise ValueError(f"--temperature must be above 0, got {settings.temperature}; try 0.15")
+    if not 0 < settings.plain_share <= 1:
+        raise ValueError(f"--plain-share must be in (0, 1], got {settings.plain_share}")
     if min(settings.radii) < 0:
         raise ValueError(f"--radii must be at least 0, got {min(settings.radii)}")
     settings.deployed()  # checks partitions and spans

@@ -39,6 +39,7 @@ class Settings:
         radii: word budgets R to draw from, one a text.
         temperature: of the smoothed cross-entropy, in units of the mean probability.
         plain_weight: weight of the loss on unmasked texts.
+        plain_share: share of a step's texts that are also read unmasked, in (0, 1].
         copy_weight: weight of the loss on single copies.
         learning_rate: peak of a linear warm-up and decay.
         rank: of the low-rank updates.
@@ -56,6 +57,7 @@ class Settings:
     radii: tuple[int, ...] = (0, 1, 1, 2)
     temperature: float = 0.15
     plain_weight: float = 0.5
+    plain_share: float = 1.0
     copy_weight: float = 0.3
     learning_rate: float = 1e-3
     rank: int = 16
@@ -100,7 +102,7 @@ def step_loss(
     for item in batch:
         mask = BalancedMask(blocks, span=span, seed=rng.randrange(1 << 30))
         copies.extend(copy.text for copy in mask.copies(split_words(item.text)))
-    whole = [item.text for item in batch]
+    whole = [item.text for item in batch[: max(1, round(settings.plain_share * len(batch)))]]
     logits = forward(network, encoder, [*copies, *whole], settings.tokens_a_batch)
     masked = logits[: len(copies)].view(len(batch), blocks, -1)
     target = torch.tensor([item.label for item in batch])
@@ -108,7 +110,7 @@ def step_loss(
     lifted = lifted_means(masked.softmax(2), target, radii)
     smoothed = cross_entropy(lifted / settings.temperature, target)
     alone = cross_entropy(masked.flatten(0, 1), target.repeat_interleave(blocks))
-    plain = cross_entropy(logits[len(copies) :], target)
+    plain = cross_entropy(logits[len(copies) :], target[: len(whole)])
     loss = smoothed + settings.plain_weight * plain + settings.copy_weight * alone
     won = (lifted.detach().argmax(1) == target).float().mean()
     return loss, {

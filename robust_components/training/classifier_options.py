@@ -48,6 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--lr", type=float, help="peak learning rate")
     add("--temperature", type=float, help="of the loss on the mean")
     add("--plain-weight", type=float, help="weight of the loss on unmasked texts")
+    add("--plain-share", type=float, help="share of a step's texts also read unmasked, in (0, 1]")
     add("--copy-weight", type=float, help="weight of the loss on single copies")
     add("--rank", type=int, help="of the adapter (16)")
     add("--seed", type=int, default=0, help="of everything drawn")
