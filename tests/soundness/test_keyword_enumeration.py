@@ -322,9 +322,7 @@ def compare(seed, cases, sizes, words, limit, statement, most_each):
             def worlds(k, entries=entries, room=top_k - size):
                 return modified(entries, k, words, room)
 
-        certificate = unless_all_failed(
-            entries, robust.certify, "q", as_passages(entries), threat
-        )
+        certificate = unless_all_failed(entries, robust.certify, "q", as_passages(entries), threat)
         if certificate is None:
             continue
         radius = min(limit, certificate.radius)
