@@ -1,4 +1,4 @@
-"""The command line: ``robust-components verify FILE``, ``demo`` and ``train ranker``.
+"""The command line: ``robust-components verify FILE``, ``demo`` and ``train``.
 
 Exit status: 0 all is well, 1 a certificate does not verify or none was found, 2 the command could
 not be carried out.
@@ -7,6 +7,7 @@ not be carried out.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import runpy
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from robust_components.training import ranker_options
+from robust_components.training import classifier_options, ranker_options
 from robust_components.verification import problems
 from robust_components.verification.reading import shown
 
@@ -92,6 +93,11 @@ def _add_train(commands: Any) -> None:
     )
     ranker_options.add_options(ranker)
     ranker.set_defaults(command=train_ranker)
+    classifier = models.add_parser(
+        "classifier", help="on masked copies of texts", description=classifier_options.DESCRIPTION
+    )
+    classifier_options.add_options(classifier)
+    classifier.set_defaults(command=train_classifier)
 
 
 def verify_file(options: argparse.Namespace) -> int:
@@ -211,8 +217,17 @@ def run_demo(options: argparse.Namespace) -> int:
 
 def train_ranker(options: argparse.Namespace) -> int:
     """Fine-tune a ranker; see robust_components.training.ranker."""
+    return _train("ranker", options, "stopped; repeat the command with --resume to go on")
+
+
+def train_classifier(options: argparse.Namespace) -> int:
+    """Fine-tune a classifier; see robust_components.training.classifier."""
+    return _train("classifier", options, "stopped; nothing was written")
+
+
+def _train(model: str, options: argparse.Namespace, stopped: str) -> int:
     try:
-        from robust_components.training.ranker import train
+        train = importlib.import_module(f"robust_components.training.{model}").train
     except ImportError as error:
         raise CommandError(
             f"training needs more packages ({error}); install 'robust-components[transformers]'"
@@ -222,7 +237,7 @@ def train_ranker(options: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         raise CommandError(str(error)) from None
     except KeyboardInterrupt:
-        raise CommandError("stopped; repeat the command with --resume to go on") from None
+        raise CommandError(stopped) from None
     return 0
 
 

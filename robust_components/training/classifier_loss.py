@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from robust_components.models.text_encoding import TextEncoder, length_sorted
-from robust_components.smoothing import BalancedMask, split_words
+from robust_components.smoothing import BalancedMask, MaskedCopy, split_words
 from robust_components.training.classifier_data import LabelledText
 
 
@@ -98,18 +98,22 @@ def step_loss(
     """Loss of one step and its parts."""
     kind = rng.randrange(len(settings.blocks))
     blocks, span = settings.blocks[kind], settings.spans[kind]
-    copies: list[str] = []
+    made: list[MaskedCopy] = []
     for item in batch:
         mask = BalancedMask(blocks, span=span, seed=rng.randrange(1 << 30))
-        copies.extend(copy.text for copy in mask.copies(split_words(item.text)))
+        made.extend(mask.copies(split_words(item.text)))
+    copies = [copy.text for copy in made if copy.visible]
+    shown = torch.tensor([bool(copy.visible) for copy in made]).view(len(batch), blocks)
     whole = [item.text for item in batch[: max(1, round(settings.plain_share * len(batch)))]]
     logits = forward(network, encoder, [*copies, *whole], settings.tokens_a_batch)
-    masked = logits[: len(copies)].view(len(batch), blocks, -1)
+    masked = logits[: len(copies)]
     target = torch.tensor([item.label for item in batch])
     radii = torch.tensor([rng.choice(settings.radii) for _ in batch])
-    lifted = lifted_means(masked.softmax(2), target, radii)
+    votes = torch.zeros(len(batch), blocks, logits.shape[1])
+    votes[shown] = masked.softmax(1)
+    lifted = lifted_means(votes, shown, target, radii)
     smoothed = cross_entropy(lifted / settings.temperature, target)
-    alone = cross_entropy(masked.flatten(0, 1), target.repeat_interleave(blocks))
+    alone = cross_entropy(masked, target.view(-1, 1).expand(-1, blocks)[shown])
     plain = cross_entropy(logits[len(copies) :], target[: len(whole)])
     loss = smoothed + settings.plain_weight * plain + settings.copy_weight * alone
     won = (lifted.detach().argmax(1) == target).float().mean()
@@ -121,11 +125,12 @@ def step_loss(
     }
 
 
-def lifted_means(votes: Tensor, target: Tensor, radii: Tensor) -> Tensor:
+def lifted_means(votes: Tensor, shown: Tensor, target: Tensor, radii: Tensor) -> Tensor:
     """Mean probabilities, those of wrong labels raised as far as ``radii`` touched copies can.
 
     Args:
-        votes: probabilities, shape (texts, copies, labels).
+        votes: probabilities, shape (texts, copies, labels); zeros where nothing is shown.
+        shown: whether a copy shows a word, shape (texts, copies); others cannot be touched.
         target: the true labels, shape (texts,).
         radii: touched copies, shape (texts,); at most the number of copies count.
 
@@ -134,7 +139,7 @@ def lifted_means(votes: Tensor, target: Tensor, radii: Tensor) -> Tensor:
     """
     copies = votes.shape[1]
     place = target.view(-1, 1, 1).expand(-1, copies, 1)
-    gains = 1 + votes.gather(2, place) - votes
+    gains = (1 + votes.gather(2, place) - votes) * shown.unsqueeze(2)
     counted = torch.arange(copies).view(1, -1, 1) < radii.view(-1, 1, 1)
     rise = (gains.sort(dim=1, descending=True).values * counted).sum(1) / copies
     return votes.mean(1) + rise.scatter(1, target.view(-1, 1), 0.0)

@@ -48,6 +48,8 @@ def evaluate_texts(
     for row, copies in zip(rows, made, strict=True):
         soft = scores[[place[copy.text] for copy in copies]]
         hard = np.eye(soft.shape[1])[soft.argmax(axis=1)]
+        empty = [not copy.visible for copy in copies]
+        soft[empty] = hard[empty] = 0.0
         hits = words_seen(copies, len(split_words(row.text)))
         for name, votes in (("soft", soft), ("hard", hard)):
             right = int(votes.sum(axis=0).argmax()) == row.label
@@ -73,7 +75,8 @@ def radius(votes: Floats, hits: NDArray[np.bool_], mechanism: BalancedMask) -> i
     best = len(RADII)
     for rival in set(range(len(totals))) - {winner}:
         gains = 1 + votes[:, winner] - votes[:, rival]
-        lead = float(totals[winner] - totals[rival]) - 1e-9
+        tie = 1e-9 if rival > winner else -1e-9  # equal votes go to the first label
+        lead = float(totals[winner] - totals[rival]) + tie
         best = min(best, sum(largest(gains, hits, r, mechanism) < lead for r in RADII))
     return best
 

