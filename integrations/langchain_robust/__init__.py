@@ -1,7 +1,8 @@
 """LangChain runnables, compressors and retrievers with a robustness certificate."""
 
+from langchain_robust.classifier import CluCertClassifier
 from langchain_robust.generator import RobustRAGGenerator
 from langchain_robust.ranker import SmoothedRanker
 from langchain_robust.retriever import RobustRetriever
 
-__all__ = ["RobustRAGGenerator", "RobustRetriever", "SmoothedRanker"]
+__all__ = ["CluCertClassifier", "RobustRAGGenerator", "RobustRetriever", "SmoothedRanker"]

@@ -74,6 +74,21 @@ class TransformersEncoder:
         return found
 
 
+class EmbeddedEncoder:
+    """The embedded encoder, loaded when it is first asked."""
+
+    name = HUB_ID
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the weights."""
+        return load_encoder().fingerprint
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """See :meth:`TransformersEncoder.encode`."""
+        return load_encoder().encode(texts)
+
+
 def load_encoder(model: str | Path | None = None, *, device: str = "cpu") -> TransformersEncoder:
     """The embedded encoder all-MiniLM-L6-v2, one for the whole process, or another by name.
 

@@ -216,9 +216,9 @@ def test_no_edit_beats_any_claim(name, coverage):
         table = shape(seed, documents, mechanism)
         k = generator.randint(1, len(documents))
         rankings = {
-            scope: ranker(
-                table, mechanism, operations, k, scope=scope, coverage=coverage
-            ).rank("y z", texts(documents))
+            scope: ranker(table, mechanism, operations, k, scope=scope, coverage=coverage).rank(
+                "y z", texts(documents)
+            )
             for scope in SCOPES
         }
         for budget in (1, 2, 3) if operations == "substitute" else (1, 2):
