@@ -221,7 +221,6 @@ class CluCertClassifier:
         stages = self._stages() if self.method == "smoothing" else None
         voting = Voting(asking, stages or None, distinct=not self.drawing.randomised)
         found: list[Classification] = []
-        usable = failed = 0
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             began = time.monotonic()
             batch = texts[start : start + TEXTS_AT_ONCE]
@@ -229,10 +228,8 @@ class CluCertClassifier:
             findings = drive([self._plan(one) for one in seen], voting)
             seconds = (time.monotonic() - began) / len(batch)
             for text, refined, one in zip(batch, seen, findings, strict=True):
-                usable += int((~one.ballots.failed).sum())
-                failed += one.outcome.failed
                 found.append(self._classification(text, refined, one, seconds))
-        if failed and not usable:
+        if voting.failed and not voting.usable:
             raise ModelFailedError(
                 f"the model gave no usable response to any copy: {voting.last_error}"
             ) from voting.last_error

@@ -19,12 +19,18 @@ class Voting:
         asking: the model.
         stage: applied to each copy by itself, or ``None``.
         distinct: equal copies get one vote; ``False`` when the model draws at random.
+
+    Attributes:
+        usable, failed: copies with words that were, or were not, answered.
+        last_error: of those that were not.
     """
 
     def __init__(self, asking: Asking, stage: Stage | None, *, distinct: bool) -> None:
         self.asking = asking
         self.stage = stage
         self.distinct = distinct
+        self.usable = 0
+        self.failed = 0
         self.last_error: Exception | None = None
 
     def votes(self, copies: Sequence[str | None]) -> list[Vote]:
@@ -37,7 +43,11 @@ class Voting:
         texts = [one for one in shown if isinstance(one, str)]
         answers = iter(self.asking.votes(texts, distinct=self.distinct))
         self.last_error = self.asking.last_error or self.last_error
-        return [next(answers) if isinstance(one, str) else one for one in shown]
+        found: list[Vote] = [next(answers) if isinstance(one, str) else one for one in shown]
+        failed = sum(isinstance(vote, Failure) for vote in found)
+        self.failed += failed
+        self.usable += len(found) - failed - copies.count(None)
+        return found
 
     def _staged(self, stage: Stage, copy: str) -> str | Failure | None:
         try:
