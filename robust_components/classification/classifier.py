@@ -214,7 +214,7 @@ class CluCertClassifier:
             TypeError, ValueError: as :meth:`classify`.
             ModelFailedError: the model gave no usable response to any copy of any text.
         """
-        settings.check_texts(texts)
+        texts = settings.check_texts(texts)
         self.warm_up()
         soft = self.votes == "soft"
         asking = Asking(self.model, self.labels, soft=soft, batch_size=self.batch_size)

@@ -40,7 +40,7 @@ from robust_components.smoothing import RandomMask, join_words
 
 ENOUGH_REPEATS = 20
 """Repetitions after which a model that draws must have differed once."""
-OPTIMISM = 1.0
+OPTIMISM = 0.5
 """Standard errors by which the expected end of sampling is taken to be better than it looks."""
 
 

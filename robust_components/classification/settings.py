@@ -236,11 +236,13 @@ def check_votes(model: Any, votes: str, method: str, bound: str) -> None:
         )
 
 
-def check_texts(texts: Any) -> None:
+def check_texts(texts: Any) -> list[str]:
     if isinstance(texts, str):
         raise TypeError("texts must be a list of texts, got one text; use classify for one")
-    for index, text in enumerate(texts):
+    listed = list(texts)
+    for index, text in enumerate(listed):
         if not isinstance(text, str):
             raise TypeError(
                 f"texts[{index}] must be text, got {type(text).__name__}; pass its content"
             )
+    return listed

@@ -187,12 +187,13 @@ class SynonymClasses:
         self.fingerprint = SynonymTable({w: [f] for w, f in self._first.items()}).fingerprint
 
     def replace(self, words: Sequence[str]) -> tuple[str, ...]:
-        """``words`` with each one as its class, in its own form."""
+        """``words`` with each one as its class, in lower case; punctuation stays."""
         return tuple(self._replaced(word) for word in words)
 
     def _replaced(self, word: str) -> str:
-        first = self._first.get(core(word)[1].lower())
-        return word if first is None else in_the_form_of(word, first)
+        before, bare, after = core(word)
+        first = self._first.get(bare.lower())
+        return word if first is None else f"{before}{first}{after}"
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "source": self.name, "fingerprint": self.fingerprint}

@@ -13,8 +13,9 @@ WORDS = "Words are what stands between white space in the full text."
 POSITIONS = "Edits replace words one for one and leave the number of words as it is."
 COUNTING = "A substituted word counts as two edits: one deletion and one insertion."
 SYNONYMS = (
-    "Edits replace words by synonyms of the stated table, one for one; the substitution kernels of "
-    "a word and its synonyms differ by at most {variation} in total variation."
+    "Edits replace words by synonyms of the stated table, one for one and in the same form; the "
+    "substitution kernels of a word and its synonyms differ by at most {variation} in total "
+    "variation."
 )
 CLEAN = "The text at hand is clean."
 RANDOM = (
@@ -28,7 +29,10 @@ IN_SAMPLE = (
     "randomness is drawn from the copy."
 )
 REFINED = "The claim is about edits of the refined text; edits before refining are not covered."
-CLASSES = "Synonym classes are fixed; every word is replaced by its class before it is masked."
+CLASSES = (
+    "Synonym classes are fixed; every word is replaced by its class, punctuation kept, before "
+    "it is masked."
+)
 PUBLISHED = (
     "This is the published CluCERT rule, for comparison only: it is not sound, and an attacker "
     "within the budget may break it."

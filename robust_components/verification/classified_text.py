@@ -276,8 +276,8 @@ def _assumptions(terms: Terms, failed: int, kind: str, randomised: bool) -> list
         f"votes{rounding if terms.soft else ''}.",
         "Words are what stands between white space in the full text.",
         {
-            "synonyms": "Edits replace words by synonyms of the stated table, one for one; the "
-            "substitution kernels of a word and its synonyms differ by at most "
+            "synonyms": "Edits replace words by synonyms of the stated table, one for one and in "
+            "the same form; the substitution kernels of a word and its synonyms differ by at most "
             f"{terms.variation} in total variation.",
             "substitute": "Edits replace words one for one and leave the number of words as it is.",
             "any": "A substituted word counts as two edits: one deletion and one insertion.",
@@ -293,7 +293,8 @@ def _assumptions(terms: Terms, failed: int, kind: str, randomised: bool) -> list
         )
     if terms.classes:
         said.append(
-            "Synonym classes are fixed; every word is replaced by its class before it is masked."
+            "Synonym classes are fixed; every word is replaced by its class, punctuation kept, "
+            "before it is masked."
         )
     if terms.in_sample:
         said.append(
