@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robust_components.classification.votes import Failure, Vote, quantise
 from robust_components.models.protocols import ProbabilisticClassifier, TextClassifier
@@ -113,7 +114,7 @@ class Asking:
                 f"probabilities must have shape ({number}, {len(self.labels)}), one row a text and "
                 f"one column a label, got {values.shape}"
             )
-        usable = np.isfinite(values).all(axis=1)
+        usable: NDArray[np.bool_] = np.isfinite(values).all(axis=1)
         rows = values[usable]
         least, most = (rows.min(), rows.max()) if rows.size else (0.0, 1.0)
         if least < -TOLERANCE or most > 1 + TOLERANCE or (rows.sum(axis=1) > 1 + SURPLUS).any():

@@ -52,7 +52,9 @@ class EmbeddingNeighbours:
         self.threshold = float(threshold)
         self.name = name
         length = np.linalg.norm(rows, axis=1, keepdims=True)
-        self._unit: NDArray[np.float32] = rows / np.where(length == 0, 1, length)
+        self._unit: NDArray[np.float32] = (rows / np.where(length == 0, 1, length)).astype(
+            np.float32
+        )
         self._words = list(words)
         self._place = {word: i for i, word in enumerate(words)}
         content = hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass"))
@@ -125,14 +127,14 @@ class EmbeddingNeighbours:
         from safetensors import safe_open
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))  # type: ignore[no-untyped-call]
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
         with safe_open(str(Path(folder) / "model.safetensors"), "numpy") as weights:
             stored = list(weights.keys())
             names = [name for name in stored if name.endswith("word_embeddings.weight")]
             if not names:
                 raise ValueError(f"{folder} holds no word_embeddings.weight; pass an encoder")
             matrix = weights.get_tensor(names[0])
-        pieces = tokenizer.convert_ids_to_tokens(range(len(matrix)))
+        pieces = tokenizer.convert_ids_to_tokens(list(range(len(matrix))))
         found: EmbeddingNeighbours = cls.of_pieces(
             [str(one) for one in pieces], matrix, **{"name": Path(folder).name, **options}
         )

