@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robust_components.classification.votes import Failure, Vote, quantise
 from robust_components.models.protocols import ProbabilisticClassifier, TextClassifier
@@ -114,8 +113,8 @@ class Asking:
                 f"probabilities must have shape ({number}, {len(self.labels)}), one row a text and "
                 f"one column a label, got {values.shape}"
             )
-        usable: NDArray[np.bool_] = np.isfinite(values).all(axis=1)
-        rows = values[usable]
+        usable = [bool(np.isfinite(row).all()) for row in values]
+        rows = values[np.array(usable, dtype=bool)]
         least, most = (rows.min(), rows.max()) if rows.size else (0.0, 1.0)
         if least < -TOLERANCE or most > 1 + TOLERANCE or (rows.sum(axis=1) > 1 + SURPLUS).any():
             raise ValueError(
@@ -125,7 +124,7 @@ class Asking:
         units = quantise(np.nan_to_num(values, posinf=0.0, neginf=0.0))
         return [
             tuple(row.tolist()) if fine else Failure("the model's probabilities are not finite")
-            for row, fine in zip(units, usable.tolist(), strict=True)
+            for row, fine in zip(units, usable, strict=True)
         ]
 
 
