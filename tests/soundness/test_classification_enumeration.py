@@ -13,6 +13,7 @@ import itertools
 import random
 import warnings
 
+import numpy as np
 import pytest
 
 from robust_components.classification import (
@@ -21,6 +22,9 @@ from robust_components.classification import (
     RefineCopies,
     RefineText,
 )
+from robust_components.classification.cluster import Clustering
+from robust_components.classification.substitute import Substitution
+from robust_components.classification.synonyms import SynonymTable
 from robust_components.models.testing import TableClassifier, TableProbabilities
 from robust_components.smoothing import BalancedMask, HashBuckets
 from robust_components.threats import WordEdits
@@ -410,3 +414,76 @@ def test_an_observed_text_has_the_label_of_every_clean_form(name):
                 found = model.classify(" ".join(form))
                 if found.radius >= budget:
                     assert found.label == label_of(clean, mechanism, table, soft=False, order=None)
+
+
+# ----------------------------------------------------------------- substitution and clusters
+
+
+class Letters:
+    """A toy encoder: which letters a text has."""
+
+    def encode(self, texts):
+        return np.array(
+            [[text.count(letter) for letter in "abcdefghijklyz"] for text in texts], dtype=float
+        )
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize("name", ["one partition", "masked", "two partitions", "buckets"])
+def test_variants_and_clusters_belong_to_the_smoothed_function(name, clustered):
+    """They read one masked copy each, so no edit of the raw text beats a radius."""
+    if clustered:
+        pytest.importorskip("sklearn")
+    mechanism, operations = MECHANISMS[name]
+    table = SynonymTable({"a": ["b", "c"], "b": ["a"], "y": ["a", "z"], "c": ["y"]})
+    options = {"substitute": Substitution(table, rate=0.6)}
+    if clustered:
+        options["cluster"] = Clustering(Letters(), variants=4, neighbours=2, distance=0.3)
+    claims = 0
+    for seed in range(10):
+        generator = random.Random(f"{name} {seed}")
+        words = toy_text(generator, mechanism)
+
+        def opinion(text, seed=seed):
+            if "y" in text.split():
+                return LABELS[(seed + 1) % 3]
+            return LABELS[seed % 3] if draw(seed, text, 12) else None
+
+        model = classifier(opinion, mechanism, operations, soft=False, **options)
+        found = model.classify(" ".join(words))
+        assert found.certificate.problems() == []
+        if found.radius < 1:
+            continue
+        claims += 1
+        forms = sorted(edited(words, 1, operations))
+        for other in model.classify_many([" ".join(form) for form in forms]):
+            assert other.label == found.label
+    assert claims > 1
+
+
+@pytest.mark.parametrize("name", ["one partition", "three blocks", "two partitions", "buckets"])
+def test_soft_votes_certify_no_less_than_separate_bounds(name):
+    """Ld_c(d) > max_j U_j(d) bounds each label by itself; the lead is bounded at least as well."""
+    mechanism, operations = MECHANISMS[name]
+    certified = 0
+    for seed in range(60):
+        generator = random.Random(f"{name} {seed}")
+        words = toy_text(generator, mechanism)
+        table = soft_table(seed, visible_texts(words, mechanism), 8)
+        found = classifier(table, mechanism, operations, soft=True).classify(" ".join(words))
+        if found.label is None:
+            continue
+        votes = [[0, 0, 0] if vote == -1 else vote for vote in found.certificate.evidence["votes"]]
+        rows = np.array(votes).reshape(mechanism.partitions, mechanism.blocks, 3)
+        winner, radius = LABELS.index(found.label), 0
+        while radius < mechanism.blocks:
+            touched = radius + 1
+            rising = np.sort(rows, axis=1)
+            lower = rising[:, : mechanism.blocks - touched].sum(axis=(0, 1))
+            upper = rising[:, touched:].sum(axis=(0, 1)) + touched * mechanism.partitions * 10**9
+            if lower[winner] <= max(upper[j] for j in range(3) if j != winner):
+                break
+            radius += 1
+        assert found.radius >= radius
+        certified += radius > 0
+    assert certified > 3
