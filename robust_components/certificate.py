@@ -219,7 +219,9 @@ class Certificate:
 
         Args:
             query: the question.
-            passages: the texts that were read; none of those beyond ``top_k``.
+            passages: the texts that were read; none of those beyond ``top_k``. A certificate of one
+                document of a ranking concerns that document, which leaves open among which others
+                it was ranked, and the whole list of candidates, which does not.
             sources: the source of each passage; not compared when ``None``.
 
         Raises:

@@ -51,6 +51,11 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def list_hash(digests: Sequence[str]) -> str:
+    """SHA-256 of the digests of a whole list, in order."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def set_certificate(analysis: Analysis, context: Context) -> Certificate:
     """Certificate of the top-K set, with every document's scores as evidence."""
     radius = analysis.set_radius(context.scope)
@@ -81,7 +86,10 @@ class DocumentCertificates:
         self.analysis = analysis
         self.context = context
         self.radii = radii
-        self.query = text_hash(context.query)
+        self.inputs = {
+            "query": text_hash(context.query),
+            "candidates": list_hash(context.texts),
+        }
         self.subject = _subject(analysis, context)
         self._known: dict[int, tuple[Integers | None, Integers | None]] = {}
 
@@ -92,7 +100,7 @@ class DocumentCertificates:
         sampled = isinstance(analysis, SampledAnalysis)
         budgets = [b for b in (radius, radius + 1) if 1 <= b <= analysis.cap]
         evidence: dict[str, Any] = {
-            "inputs": {"query": self.query, "passages": [self.context.texts[document]]},
+            "inputs": {**self.inputs, "passages": [self.context.texts[document]]},
             **_scores(analysis, document),
             "inside": inside,
             "rivals": {str(b): self._rival(b, document, inside) for b in budgets},

@@ -24,7 +24,8 @@ def concerns(
     Args:
         certificate: the output of ``Certificate.to_dict()``.
         query: the question.
-        passages: the texts that were read; none of those beyond ``top_k``.
+        passages: the texts that were read; none of those beyond ``top_k``. For one document of a
+            ranked list that document, or all candidates.
         sources: the source of each passage; not compared when ``None``.
 
     Raises:
@@ -37,11 +38,27 @@ def concerns(
     stated = evidence.get("inputs") if isinstance(evidence, Mapping) else None
     if not isinstance(stated, Mapping):
         return False
+    digests = [digest_of(text) for text in passages]
     return (
         stated.get("query") == digest_of(query)
-        and stated.get("passages") == [digest_of(text) for text in passages]
+        and (stated.get("passages") == digests or _among(stated, digests))
         and (sources is None or stated.get("sources") == list(sources))
     )
+
+
+def _among(stated: Mapping[str, Any], digests: Sequence[str]) -> bool:
+    """Whether ``digests`` are the candidates among which one document was ranked."""
+    named = stated.get("passages")
+    return (
+        isinstance(named, list)
+        and all(one in digests for one in named)
+        and stated.get("candidates") == list_digest(digests)
+    )
+
+
+def list_digest(digests: Sequence[str]) -> str:
+    """SHA-256 of the digests of a list, one after the other."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def digest_of(text: str) -> str:

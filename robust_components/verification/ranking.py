@@ -9,8 +9,9 @@ one of them at most, and takes one away at most, which it does only if it was th
 
 Evidence of ``ranking``: ``inputs`` (digests), ``documents`` (``words``, ``scores``: blocks of
 partitions; ``terms``: occurrences of the query's words, where they count) in the given order,
-``inside`` (the top K, best first). Of ``ranking_document``: the
-same of one document, whether it is ``inside``, ``rivals`` and the number of ``documents``.
+``inside`` (the top K, best first). Of ``ranking_document``: the same of one document, with a digest
+of the list of ``candidates`` among the inputs, whether it is ``inside``, ``rivals`` and the number
+of ``documents``. That the rivals are those of that list rests on who signed the certificate.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from robust_components.verification.word_edits import (
     MAX_WORDS,
     UNIT,
     Setting,
+    document_hashes,
     exact_keys,
     input_hashes,
     read_setting,
@@ -203,7 +205,7 @@ def document_problems(certificate: Mapping[str, Any]) -> Iterator[str]:
         "evidence",
         {"inputs", *family.keys, "inside", "rivals", "documents"},
     )
-    input_hashes(evidence, 1)
+    document_hashes(evidence)
     copies = family.read(evidence, "evidence")
     rivals = read_rivals(certificate, setting, family.cap)
     radius = stated_radius(

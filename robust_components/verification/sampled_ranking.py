@@ -8,8 +8,8 @@ who signed the certificate.
 
 Evidence of ``sampled_ranking``: ``inputs`` (digests), ``documents`` (``words``, ``estimate``,
 ``samples``, ``low``, ``high`` and for Clopper-Pearson ``wins``) in the given order, ``inside``. Of
-``sampled_document``: the same of one, ``inside``, ``rivals``, ``documents``, and ``longest``, the
-words of the longest document.
+``sampled_document``: the same of one, with a digest of the list of ``candidates`` among the inputs,
+``inside``, ``rivals``, ``documents``, and ``longest``, the words of the longest document.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from robust_components.verification.word_edits import (
     MAX_WORDS,
     UNIT,
     Setting,
+    document_hashes,
     exact_keys,
     input_hashes,
     number,
@@ -47,7 +48,7 @@ class Masks:
     """Random masks: how many words they show, and how far edits move a mean over them."""
 
     def __init__(self, setting: Setting) -> None:
-        if not setting.sampled or setting.quantile is not None:
+        if not setting.sampled or setting.quantile is not None or setting.terms is not None:
             raise UnverifiableError("Only means over random masks are sampled.")
         self.setting = setting
         self.rate = Fraction(str(setting.mechanism["mask_rate"]))
@@ -180,7 +181,7 @@ def document_problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     level, entries = read_levels(certificate, 2 * count)
     extra = {"inputs", "inside", "rivals", "documents", "longest"}
     evidence = exact_keys(certificate["evidence"], "evidence", entries | extra)
-    input_hashes(evidence, 1)
+    document_hashes(evidence)
     masks.check(evidence, "evidence", level)
     least = max(1, evidence["words"])
     saturation = whole(evidence["longest"], "evidence['longest']", least, MAX_WORDS)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from robust_components.verification.inputs import list_digest
 from robust_components.verification.reading import (
     UnverifiableError,
     entry,
@@ -106,6 +107,19 @@ def exact_keys(value: Any, name: str, keys: set[str]) -> Mapping[str, Any]:
     if not isinstance(value, dict) or value.keys() != keys:
         raise UnverifiableError(f"{name} must have the entries {sorted(keys)}, got {shown(value)}.")
     return value
+
+
+def document_hashes(evidence: Mapping[str, Any]) -> None:
+    """Check the digests of one document and of the list of candidates it was ranked in."""
+    inputs = exact_keys(
+        evidence["inputs"], "evidence['inputs']", {"query", "passages", "candidates"}
+    )
+    digests = input_hashes({"inputs": {k: inputs[k] for k in ("query", "passages")}}, 1)
+    candidates = inputs["candidates"]
+    if not isinstance(candidates, str) or not _HASH.fullmatch(candidates):
+        raise UnverifiableError(f"evidence['inputs'] holds {shown(candidates)}, no SHA-256.")
+    if evidence["documents"] == 1 and candidates != list_digest(digests):
+        raise UnverifiableError("evidence['inputs'] names another list than its only document.")
 
 
 def input_hashes(evidence: Mapping[str, Any], count: int) -> list[str]:

@@ -55,6 +55,12 @@ def covered():
     return rank(BalancedMask(5, seed=3), **COVERED, threat=threat).certificate.to_dict()
 
 
+def covered_document():
+    threat = WordEdits(2)
+    ranking = rank(BalancedMask(5, seed=3), **COVERED, threat=threat)
+    return ranking.items[0].certificate.to_dict()
+
+
 def balanced_document(place=0):
     return rank(BalancedMask(5, seed=3), threat=WordEdits(2)).items[place].certificate.to_dict()
 
@@ -77,6 +83,7 @@ KINDS = {
     "ranking": balanced,
     "ranking_document": balanced_document,
     "covered": covered,
+    "covered_document": covered_document,
     "sampled_ranking": sampled,
     "sampled_document": sampled_document,
     "robustmask": published,
@@ -157,8 +164,30 @@ def test_certificates_concern_their_own_query_and_documents():
     assert ranking.certificate.concerns("q", TEXTS)
     assert not ranking.certificate.concerns("q?", TEXTS)
     assert not ranking.certificate.concerns("q", TEXTS[::-1])
-    assert ranking.items[0].certificate.concerns("q", [GOOD])
-    assert not ranking.items[0].certificate.concerns("q", [BAD])
+
+
+@pytest.mark.parametrize("mechanism", [BalancedMask(5), RandomMask(0.9, samples=40, seed=0)])
+def test_certificates_of_documents_name_their_list_of_candidates(mechanism):
+    one = rank(mechanism).items[0].certificate
+    assert one.concerns("q", [GOOD])
+    assert one.concerns("q", TEXTS)
+    for texts in ([BAD], [], TEXTS[::-1], TEXTS[:-1], [*TEXTS, GOOD], [GOOD, *TEXTS[:1], ""]):
+        assert not one.concerns("q", texts)
+    assert not one.concerns("q?", TEXTS)
+    assert not one.concerns("q", TEXTS, ["a"] * len(TEXTS))
+    assert one.verify()
+
+
+def test_a_certificate_of_a_document_from_another_list_is_noticed(forge):
+    data = balanced_document()
+    other = rank(BalancedMask(5, seed=3), [BAD, "so"]).items[0].certificate.to_dict()
+    inputs = {**other["evidence"]["inputs"], "passages": data["evidence"]["inputs"]["passages"]}
+    mixed = Certificate.from_dict(forge.reseal(put(data, (("evidence", "inputs"), inputs))))
+    assert not mixed.concerns("q", [BAD, "so"])  # its document is not among them
+    alone = rank(BalancedMask(5), [GOOD]).items[0].certificate.to_dict()
+    assert problems(alone) == []
+    forged = put(alone, (("evidence", "inputs", "candidates"), "0" * 64))
+    assert any("another list" in one for one in problems(forge.reseal(forged)))
 
 
 def test_the_verifier_imports_no_component():
@@ -194,7 +223,7 @@ def put(data, *changes):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_changed_number_breaks_the_digest(kind, forge):
     data = KINDS[kind]()
-    assert data["method"] == {"covered": "ranking"}.get(kind, kind)
+    assert data["method"] == kind.replace("covered_", "ranking_").replace("covered", "ranking")
     assert problems(data) == []
     for path, other in forge.changed_numbers(data):
         assert problems(other), path
@@ -282,6 +311,8 @@ FORGERIES = {
     "two top documents": ("list", [(("evidence", "inside"), [0, 1])]),
     "digest that is none": ("any", [(("evidence", "inputs", "query"), "q")]),
     "no digests": ("any", [(("evidence", "inputs"), {})]),
+    "no list of candidates": ("document", [(("evidence", "inputs", "candidates"), None)]),
+    "a list that is no digest": ("document", [(("evidence", "inputs", "candidates"), "all")]),
     "a document too many": ("any", [(("evidence", "inputs", "passages"), ["0" * 64] * 9)]),
     "no documents": ("list", [(("evidence", "documents"), [])]),
     "score above one": ("ranking", [(("evidence", "documents", 0, "scores", 0, 0), 10**9 + 1)]),
@@ -339,6 +370,24 @@ FORGERIES = {
         [(("evidence", "documents", 4, "terms"), [1, 0])],
     ),
     "a count that is true": ("covered", [(("evidence", "documents", 0, "terms", 0), True)]),
+    "words of the query beside random masks": (
+        "random",
+        [
+            (
+                ("parameters", "aggregation"),
+                {"name": "mean_and_terms", "share": "1/2", "weights": [10**9]},
+            )
+        ],
+    ),
+    "a quantile of random masks": (
+        "random",
+        [(("parameters", "aggregation"), {"name": "quantile", "quantile": "1/2"})],
+    ),
+    "words of the query left out of one document": (
+        "covered_document",
+        [(("evidence", "terms"), [])],
+    ),
+    "another word in one document": ("covered_document", [(("evidence", "terms"), [1, 0])]),
     "words where none count": ("ranking", [(("evidence", "documents", 0, "terms"), [])]),
     # evidence of one document
     "other side": ("document", [(("evidence", "inside"), False)]),
@@ -363,6 +412,7 @@ GROUPS = {
     "any": list(KINDS),
     "fixed": ["ranking", "ranking_document"],
     "sampled": ["sampled_ranking", "sampled_document"],
+    "random": ["sampled_ranking", "sampled_document", "robustmask"],
     "list": ["ranking", "sampled_ranking", "robustmask"],
     "document": ["ranking_document", "sampled_document"],
 }
