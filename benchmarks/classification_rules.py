@@ -1,5 +1,6 @@
 """Published certificates beside ours, on one model: RanMASK, SelfDenoise, CERT-ED.
 
+All see what the embedded classifiers were trained on, copies from which hidden words are deleted.
 All are for substituted words with Clopper-Pearson bounds at level .05 from ``samples`` masked
 copies. ``sound`` says whether the rule is a proof as it stands:
 
@@ -40,7 +41,7 @@ class Verdict:
 def ranmask(model: Any, text: str, samples: int, rate: float = 0.9) -> Verdict:
     """RanMASK's rule; not sound."""
     words = split_words(text)
-    mask = RandomMask(rate, samples, "[MASK]", seed=0)
+    mask = RandomMask(rate, samples, None, seed=0)
     votes = _votes(model, [copy.text for copy in mask.sample(words, samples, random.Random(0))])
     label, count = votes.most_common(1)[0]
     low = float(clopper_pearson_lower(count, samples, ALPHA))
