@@ -272,10 +272,12 @@ class SmoothedRanker:
 
     def _term_coverage(self) -> TermCoverage | None:
         """The coverage in use."""
-        if isinstance(self.coverage, str):
-            wanted = getattr(self.model, "coverage", None)
-            return settings.check_coverage(wanted, self.mechanism, "mean")
-        return self.coverage
+        wanted = self.coverage
+        if isinstance(wanted, str):
+            own = getattr(self.model, "coverage", None)
+            wanted = settings.check_coverage(own, self.mechanism, "mean")
+        assert not isinstance(wanted, str)
+        return wanted
 
     def _base_scores(
         self, scoring: Scoring, query: str, documents: Sequence[str], cut: set[int]
