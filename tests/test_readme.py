@@ -1,5 +1,6 @@
 """Every Python block of the README runs."""
 
+import json
 import re
 from pathlib import Path
 
@@ -17,6 +18,13 @@ def test_readme_block_runs(number, capsys):
             pytest.importorskip(module)
     exec(compile(BLOCKS[number], f"README.md block {number}", "exec"), {})
     assert capsys.readouterr().out
+
+
+def test_readme_says_how_much_term_coverage_counts():
+    folder = ROOT / "robust_components" / "models" / "weights" / "ranker"
+    notes = json.loads((folder / "ranker.json").read_text("utf-8"))
+    assert notes["coverage"]["share"] == "4/5"
+    assert "four fifths" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_readme_names_the_two_commands():

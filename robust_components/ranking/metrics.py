@@ -1,4 +1,4 @@
-"""Ranking metrics and certified shares of smoothed lists, from plain arrays."""
+"""Ranking metrics of lists with one relevant document."""
 
 from __future__ import annotations
 

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 
 class SmoothedRanker:
-    """Ranks documents by the mean score of masked copies, with certificates for word edits.
+    """Ranks documents by scores of masked copies, with certificates for word edits.
+
+    The score is the mean (or a quantile) over the copies or, beside a mean over fixed copies, in
+    part the share of the query's words that the document has (``coverage``).
 
     Guarantee: with a fixed mechanism (:class:`BalancedMask`, :class:`HashBuckets`) the certificate
     is deterministic and belongs to the very ranking that is returned: within the certified radius,
@@ -62,7 +65,8 @@ class SmoothedRanker:
         coverage: words of the query as a share of the score beside the mean over masked copies: a
             :class:`TermCoverage` or its settings; ``"model"`` for what the model was trained
             beside, if anything (its attribute ``coverage``; the embedded ranker has one); ``None``
-            for none. For fixed mechanisms and means.
+            for none. For fixed mechanisms and means: ``"model"`` gives none with others, with which
+            a ranker trained beside coverage ranks worse.
         score_map: ``"identity"``, ``"sigmoid"`` or ``"sigmoid/4"``, applied to every score.
         numerical_margin: most by which two scores of the same text may differ (after the score
             map), for batching and hardware round differently; in [0, 0.5).

@@ -175,6 +175,8 @@ def check_reach(
 ) -> None:
     """Warn, at the line that made the ranker, when no list of long documents can be certified.
 
+    Term coverage is left out of account: what the model asks for may not be known yet.
+
     Raises:
         ValueError: the mechanism does not cover the threat.
     """
@@ -204,7 +206,8 @@ def _fixed_problem(
     return (
         f"{type(mechanism).__name__} with {blocks} copies a partition can never certify "
         f"{threat.budget} edited word{plural} (operations={threat.operations!r}, "
-        f"scope={scope!r}): edits reach {touched} of them; use more blocks or a smaller budget"
+        f"scope={scope!r}) without term coverage: edits reach {touched} of them; use more blocks "
+        "or a smaller budget"
     )
 
 

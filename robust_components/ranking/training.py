@@ -1,11 +1,11 @@
 """Masked fine-tuning: train a cross-encoder on the smoothed score that will be deployed.
 
 For each query the smoothed score of every document is g = mean over masked copies of
-sigmoid(logit). The loss is listwise cross-entropy between the positive's g and the negatives'
-*certified* upper bounds U(R) (theory page, section 1; R drawn anew each time), plus the same
-cross-entropy on the logits of the unmasked documents, so that one model serves both.
-With one negative a list both are pairwise losses. Copies come from the mechanism to be deployed,
-with a seed of their own each time.
+sigmoid(logit), or (1 - share) times that plus share times its term coverage. The loss is listwise
+cross-entropy between the positive's g and the negatives' *certified* upper bounds U(R) (theory
+page, section 1; R drawn anew each time), plus the same cross-entropy on the logits of the unmasked
+documents, so that one model serves both. With one negative a list both are pairwise losses. Copies
+come from the mechanism to be deployed, with a seed of their own each time.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class BalancedMask:
     Covers substitutions only: they keep the number of words.
 
     Args:
-        blocks: copies a partition, at least 1; with 1 nothing can be certified.
+        blocks: copies a partition, at least 1; with 1 they certify nothing.
         partitions: partitions, at least 1. More of them steady the score; the radius is decided by
             ``blocks``.
         span: neighbouring words that stay together, at least 1.

@@ -23,7 +23,7 @@ class HashBuckets:
     touches two at most; the other copies stay string-identical. The seed may be public.
 
     Args:
-        buckets: copies a partition, at least 1; with 1 nothing can be certified.
+        buckets: copies a partition, at least 1; with 1 they certify nothing.
         partitions: partitions, each with a key of its own, at least 1.
         seed: any integer.
     """

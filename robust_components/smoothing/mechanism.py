@@ -32,7 +32,7 @@ class MaskedCopy:
 
 @runtime_checkable
 class FixedMechanism(Protocol):
-    """A fixed family of masked copies; the mean over all copies is the deployed score.
+    """A fixed family of masked copies; what is deployed is made of the scores of all of them.
 
     Attributes:
         name: for certificates.

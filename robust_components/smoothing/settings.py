@@ -14,7 +14,7 @@ def check_blocks(name: str, value: Any) -> int:
     number = positive_integer(name, value)
     if number == 1:
         warnings.warn(
-            f"{name}=1 shows every word in one copy, so no edit can be certified; use 5 to 20",
+            f"{name}=1 shows every word in one copy, so copies certify no edit; use 5 to 20",
             UserWarning,
             stacklevel=4,
         )

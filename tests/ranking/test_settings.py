@@ -210,6 +210,19 @@ def test_what_warns_can_never_certify_and_the_rest_can(scope, blocks, budget, qu
     assert ranking.certificate.certified == (not caught)
 
 
+def test_term_coverage_can_certify_where_copies_never_do():
+    """The warning speaks of copies alone: here all of them are lost, and the words decide."""
+    best = TableScorer(lambda query, text: float("green" in text))
+    options = {"threat": WordEdits(2), "statement": "pre_attack", "scope": "promotion", "top_k": 1}
+    query, texts = "green apple pear plum", ["green apple pear plum " * 3, "bad " * 12]
+    for coverage, certified in ((TermCoverage("0.6"), True), (None, False)):
+        with pytest.warns(UserWarning, match="can never certify .* without term coverage: edits"):
+            made = SmoothedRanker(best, BalancedMask(2), coverage=coverage, **options)
+        certificate = made.rank(query, texts).certificate
+        assert certificate.certified == certified
+        assert certificate.verify()
+
+
 # -------------------------------------------------------------------------- queries and documents
 
 
