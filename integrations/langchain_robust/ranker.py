@@ -26,11 +26,13 @@ class SmoothedRanker(BaseDocumentCompressor):
     """Reranks documents so that a few edited words cannot move one into or out of the top N.
 
     Every document is scored on masked copies of itself; few edits reach few copies, so the mean
-    cannot move far. With ``BalancedMask`` (substituted words) and ``HashBuckets`` (words inserted,
-    deleted, moved or substituted) the certificates are deterministic; with ``RandomMask`` they hold
-    with confidence 1 - alpha. They say which documents are in the top N of the clean list too, if
-    at most ``radius`` words of each document at hand were edited. They do not say that the top N
-    are relevant. Where nothing can be shown, ``certified`` is false and ``reason`` says why.
+    cannot move far. The score may count the query's words in the document too (``coverage``), which
+    few edits cannot move far either. With ``BalancedMask`` (substituted words) and ``HashBuckets``
+    (words inserted, deleted, moved or substituted) the certificates are deterministic; with
+    ``RandomMask`` they hold with confidence 1 - alpha. They say which documents are in the top N of
+    the clean list too, if at most ``radius`` words of each document at hand were edited. They do
+    not say that the top N are relevant. Where nothing can be shown, ``certified`` is false and
+    ``reason`` says why.
 
     Documents come back as copies, best first, with ``metadata["relevance_score"]``; the former
     value, details and the radius of the whole top N in ``metadata["robust_ranking"]``; and the
@@ -60,7 +62,8 @@ class SmoothedRanker(BaseDocumentCompressor):
         aggregation: ``"mean"``, or ``"quantile"`` of the copies' raw logits.
         quantile: which quantile, in (0, 1).
         coverage: words of the query as a share of the score, as a ``TermCoverage`` or its settings;
-            ``"model"`` for what the model was trained beside, ``None`` for none.
+            ``"model"`` for what the model was trained beside (the embedded ranker was), ``None``
+            for none. Not for ``RandomMask`` or quantiles, with which ``"model"`` gives none.
         score_map: from raw scores to [0, 1]: ``"identity"`` takes probabilities, ``"sigmoid"`` and
             ``"sigmoid/4"`` take logits. Maps relative to the list are refused.
         numerical_margin: most by which two scores of the same text may differ.

@@ -22,7 +22,7 @@ from haystack_integrations.components.rankers.robust_components import SmoothedR
 from robust_components import Certificate
 from robust_components.ranking import SmoothedRanker as CoreRanker
 from robust_components.ranking.scoring import ListwiseScorerError
-from robust_components.smoothing import BalancedMask, HashBuckets
+from robust_components.smoothing import BalancedMask, HashBuckets, TermCoverage
 
 QUERY = "nile river africa"
 MODEL = "cross-encoder/some-model"
@@ -37,6 +37,7 @@ CHANGED = {
     "scope": "promotion",
     "aggregation": "quantile",
     "quantile": 0.25,
+    "coverage": None,
     "score_map": "sigmoid/4",
     "numerical_margin": 1e-4,
     "alpha": 0.01,
@@ -327,6 +328,11 @@ def test_raw_logits_are_refused_with_the_map_to_choose(toy_rankers, rivers):
         ({"scope": "promotion"}, "needs statement='pre_attack'"),
         ({"score_map": "min_max"}, "depends on the other candidates"),
         ({"aggregation": "median"}, "aggregation must be one of"),
+        ({"coverage": {"share": 2}}, "share must be in (0, 1)"),
+        (
+            {"coverage": {"share": "0.3"}, "mechanism": "random_mask"},
+            "coverage needs BalancedMask or HashBuckets",
+        ),
         ({"certify": "some"}, "certify must be one of"),
         ({"model": MODEL, "ranker": object()}, "model and ranker cannot both be given"),
     ],
@@ -388,6 +394,21 @@ def test_yaml_of_the_default_and_of_a_nested_ranker(toy_rankers, rivers):
     restored = round_trip(SmoothedRanker(ranker=inner, top_k=1))
     assert type(restored.ranker) is toy_rankers.OverlapRanker
     assert restored.run(query=QUERY, documents=rivers)["documents"][0].id == "doc-0"
+
+
+@pytest.mark.parametrize(
+    "coverage", [{"share": "0.4", "language": None}, TermCoverage("0.4", language=None)], ids=repr
+)
+def test_words_of_the_query_count_when_asked(toy_rankers, rivers, coverage):
+    inner = toy_rankers.OverlapRanker(offset=0.0)
+    restored = round_trip(SmoothedRanker(ranker=inner, top_k=1, coverage=coverage))
+    result = restored.run(query=QUERY, documents=rivers)
+    certificate = Certificate.from_dict(result["certificate"])
+    assert certificate.parameters["aggregation"]["share"] == "2/5"
+    assert len(certificate.parameters["aggregation"]["weights"]) == 3
+    assert certificate.verify()
+    without = SmoothedRanker(ranker=inner, top_k=1).run(query=QUERY, documents=rivers)
+    assert without["certificate"]["parameters"]["aggregation"] == {"name": "mean"}
 
 
 def test_numpy_values_become_plain():

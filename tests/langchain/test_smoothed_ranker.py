@@ -19,7 +19,7 @@ from langchain_robust import SmoothedRanker
 from robust_components import Certificate
 from robust_components.models.testing import TableScorer
 from robust_components.ranking.scoring import ListwiseScorerError
-from robust_components.smoothing import BalancedMask, HashBuckets, RandomMask
+from robust_components.smoothing import BalancedMask, HashBuckets, RandomMask, TermCoverage
 
 QUERY = "nile river africa"
 
@@ -169,6 +169,15 @@ def test_thresholds_are_inclusive_and_come_after_certification(rivers: list[Docu
     assert [d.id for d in above.top(QUERY, rivers)] == ["doc-1"]
 
 
+@pytest.mark.parametrize("coverage", [{"share": "0.4"}, TermCoverage("0.4")], ids=repr)
+def test_words_of_the_query_count_when_asked(coverage: Any, rivers: list[Document]) -> None:
+    certificate = SmoothedRanker(model=Overlap(), coverage=coverage).rank(QUERY, rivers).certificate
+    assert certificate.parameters["aggregation"]["share"] == "2/5"
+    assert certificate.verify()
+    without = SmoothedRanker(model=Overlap()).rank(QUERY, rivers).certificate
+    assert without.parameters["aggregation"] == {"name": "mean"}
+
+
 def test_changed_copies_do_not_keep_old_settings(rivers: list[Document]) -> None:
     ranker = SmoothedRanker(model=Overlap(), top_n=1)
     ranker.top(QUERY, rivers)
@@ -238,6 +247,8 @@ def test_no_documents() -> None:
         ({"scope": "promotion"}, "needs statement='pre_attack'"),
         ({"score_map": "min_max"}, "depends on the other candidates"),
         ({"certify": "some"}, "certify must be one of"),
+        ({"coverage": "much"}, "coverage must be a TermCoverage, 'model' or None"),
+        ({"coverage": {"share": 2}}, "share must be in (0, 1)"),
         ({"alpha": 0}, "alpha must be in (0, 1)"),
         ({"top_k": 3}, "top_k"),
         ({"model": 3}, "an object with score(query, documents), got int"),

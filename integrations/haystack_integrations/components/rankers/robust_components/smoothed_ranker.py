@@ -28,7 +28,7 @@ from robust_components.checks import warnings_at
 from robust_components.models.pair_models import load_pair_scorer
 from robust_components.models.prefixed import PrefixedScorer
 from robust_components.ranking.ranker import SmoothedRanker as CoreRanker
-from robust_components.smoothing import mechanism_named
+from robust_components.smoothing import TermCoverage, mechanism_named
 from robust_components.threats import WordEdits
 
 HF_TOKEN = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False)
@@ -40,12 +40,13 @@ class SmoothedRanker:
     Ranks documents so that a few edited words cannot move one into or out of the top K.
 
     Every document is scored on masked copies of itself; few edits reach few copies, so the mean
-    cannot move far. With `"balanced_mask"` (substituted words) and `"hash_buckets"` (words
-    inserted, deleted, moved or substituted) the certificates are deterministic; with
-    `"random_mask"` they hold with confidence 1 - alpha. They say which documents are in the top K
-    of the clean list too, if at most `radius` words of each document at hand were edited. They do
-    not say that the top K are relevant. Where nothing can be shown, `certified` is false and
-    `reason` says why.
+    cannot move far. The score may count the query's words in the document too (`coverage`), which
+    few edits cannot move far either. With `"balanced_mask"` (substituted words) and
+    `"hash_buckets"` (words inserted, deleted, moved or substituted) the certificates are
+    deterministic; with `"random_mask"` they hold with confidence 1 - alpha. They say which
+    documents are in the top K of the clean list too, if at most `radius` words of each document at
+    hand were edited. They do not say that the top K are relevant. Where nothing can be shown,
+    `certified` is false and `reason` says why.
 
     ```python
     from haystack import Document
@@ -75,7 +76,7 @@ class SmoothedRanker:
         scope: str | None = None,
         aggregation: str = "mean",
         quantile: float = 0.5,
-        coverage: Mapping[str, Any] | str | None = "model",
+        coverage: Mapping[str, Any] | TermCoverage | str | None = "model",
         score_map: str = "identity",
         numerical_margin: float = 1e-5,
         alpha: float = 0.05,
@@ -115,9 +116,10 @@ class SmoothedRanker:
             the top K), `"demotion"` (those in it) or `"any"`, the default.
         :param aggregation: `"mean"`, or `"quantile"` of the copies' raw logits.
         :param quantile: which quantile, in (0, 1).
-        :param coverage: words of the query as a share of the score, as settings of the core's
-            `TermCoverage`, such as `{"share": "0.3"}`; `"model"` for what the model was trained
-            beside (the embedded ranker was), `None` for none.
+        :param coverage: words of the query as a share of the score, as the core's `TermCoverage`
+            or its settings, such as `{"share": "0.3"}`; `"model"` for what the model was trained
+            beside (the embedded ranker was), `None` for none. Not for `"random_mask"` or quantiles,
+            with which `"model"` gives none.
         :param score_map: from the model's raw scores to [0, 1]: `"identity"` takes probabilities,
             `"sigmoid"` and `"sigmoid/4"` take logits. Maps relative to the list are refused.
         :param numerical_margin: most by which two scores of the same text may differ.
@@ -179,6 +181,8 @@ class SmoothedRanker:
         self.scope = scope
         self.aggregation = aggregation
         self.quantile = float(quantile)
+        if isinstance(coverage, TermCoverage):
+            coverage = coverage.to_dict()
         self.coverage = dict(coverage) if isinstance(coverage, Mapping) else coverage
         self.score_map = score_map
         self.numerical_margin = float(numerical_margin)
