@@ -76,13 +76,8 @@ def for_top(analysis: FixedAnalysis, k: int) -> FixedAnalysis:
     return replace(analysis, k=k)
 
 
-def smoothed_row(item: RankedList, ranker: SmoothedRanker) -> Row:
-    """By the smoothed score, with all certificates."""
-    return analysed_row(item, analyse(ranker, item.query, item.documents))
-
-
 def analysed_row(item: RankedList, analysis: FixedAnalysis) -> Row:
-    """The same of a list that is analysed already."""
+    """By the score of the analysis, with all certificates."""
     holds: set[str] = set()
     asked: set[str] = set()
     for words in WORDS:

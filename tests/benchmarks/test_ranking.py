@@ -16,10 +16,10 @@ from benchmarks.ranking_attacks import Campaign, choose_target, violations
 from benchmarks.ranking_data import BM25, RankedList, read_lists
 from benchmarks.ranking_figures import (
     analyse,
+    analysed_row,
     plain_row,
     ranker_for,
     relevance,
-    smoothed_row,
     summary,
 )
 from benchmarks.score_cache import CachedScorer
@@ -154,7 +154,7 @@ def test_certified_shares_follow_from_the_scores():
     edit lifts another by 1/4, which is a tie, and ties count for the attacker."""
     item = made_list()
     ranker = ranker_for(TableScorer(lambda q, t: float("lake" in t)), BalancedMask(blocks=4))
-    row = smoothed_row(item, ranker)
+    row = analysed_row(item, analyse(ranker, item.query, item.documents))
     assert row.top_right
     assert row.set_radius == 3
     assert set(row.document_radii) == {3}
