@@ -14,6 +14,8 @@ from robust_components.models.pair_encoding import PairEncoder, length_sorted
 
 MONO_T5 = ("Query:", "Document:", "Relevant:")
 USUAL_LENGTH = 512
+NOTES = "training.json"
+"""What ``robust-components train ranker`` writes beside the weights of a whole model."""
 
 
 class TransformersPairScorer:
@@ -110,7 +112,8 @@ class TransformersPairScorer:
             token: for private models on the hub.
             model_kwargs: for the model's ``from_pretrained``.
             tokenizer_kwargs: for the tokenizer's ``from_pretrained``.
-            options: for the constructor.
+            options: for the constructor; ``max_length`` and ``coverage`` by default those a folder
+                written by ``robust-components train ranker`` was trained with.
 
         Raises:
             ValueError: the weights lack a ranking head, which would be made up at random.
@@ -143,6 +146,7 @@ class TransformersPairScorer:
         options = {
             "name": str(model),
             "fingerprint": fingerprint_of(network, tokenizer),
+            **_trained_with(Path(model)),
             **options,
         }
         return cls(network, tokenizer, device=device, **options)
@@ -201,6 +205,15 @@ def fingerprint_of(network: Any, tokenizer: Any) -> str:
         data["truncation"] = data["padding"] = None  # of the last call, not of the tokenizer
         digest.update(json.dumps(data, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _trained_with(folder: Path) -> dict[str, Any]:
+    """Length and term coverage a ranker was trained with, if its folder says so."""
+    if not (folder / NOTES).is_file():
+        return {}
+    notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+    ours = isinstance(notes, dict) and {"base_model", "training", "measured"} <= notes.keys()
+    return {name: notes.get(name) for name in ("max_length", "coverage")} if ours else {}
 
 
 def _checked_length(max_length: int | None, network: Any, tokenizer: Any) -> int:

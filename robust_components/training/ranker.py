@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from robust_components.models.embedded import HUB_ID, WEIGHTS, base_fingerprint, base_path
 from robust_components.models.pair_encoding import PairEncoder
 from robust_components.models.pair_models import load_pair_scorer
-from robust_components.models.pair_scorer import TransformersPairScorer
+from robust_components.models.pair_scorer import NOTES, TransformersPairScorer
 from robust_components.ranking.evaluation import evaluate_lists
 from robust_components.ranking.lists import TrainingRow
 from robust_components.ranking.training import Settings, step_loss
@@ -325,7 +325,7 @@ class Training:
             "training": self.settings.to_dict(),
             "measured": measured,
         }
-        name = "ranker.json" if adapter else "training.json"
+        name = "ranker.json" if adapter else NOTES
         text = json.dumps(description, indent=2) + "\n"
         (folder / name).write_text(text, encoding="utf-8")
 
