@@ -21,7 +21,8 @@ from robust_components.models.pair_models import load_pair_scorer
 from robust_components.ranking.evaluation import evaluate_lists
 from robust_components.ranking.lists import TrainingRow, read_rows
 from robust_components.ranking.training import Settings, masked_copies, step_loss
-from robust_components.smoothing import MaskedCopy, RandomMask
+from robust_components.smoothing import HashBuckets, MaskedCopy, RandomMask, TermCoverage
+from robust_components.smoothing.term_coverage import coverage_named
 
 WORDS = ["a", "b", "c", "d", "e", "f", "g", "h", "the", "man", "city", "river"]
 FIGURES = {
@@ -101,6 +102,19 @@ def test_trains_saves_and_reports(options, mechanism, tmp_path, capsys):
         assert again == found["measured"]["dev"]["after"]
 
 
+@pytest.mark.parametrize("more", [[], ["--full"]], ids=["low-rank", "full"])
+def test_coverage_stays_with_the_ranker(options, more, tmp_path):
+    assert cli.main([*options, *more, "--coverage", "0.4", "--mechanism", "hash_buckets"]) == 0
+    found = described(tmp_path / "out")
+    scorer = load_pair_scorer(str(tmp_path / "out"))
+    assert coverage_named(scorer.coverage) == TermCoverage("0.4")
+    assert scorer.max_length == found["max_length"]
+    rows = read_rows(tmp_path / "dev.jsonl")
+    measured = found["measured"]["dev"]["after"]
+    assert evaluate_lists(scorer, rows, HashBuckets(3)) == measured
+    assert evaluate_lists(scorer, rows, HashBuckets(3), coverage=None) != measured
+
+
 @pytest.mark.slow
 def test_training_helps(options, tmp_path):
     more = make_rows(tmp_path / "more.jsonl", 100, 2)
@@ -136,6 +150,11 @@ def test_resumes_where_it_stopped(options, tmp_path, capsys):
         (["--plain-share", "0"], "--plain-share must be in (0, 1], got 0"),
         (["--plain-share", "1.5"], "--plain-share must be in (0, 1], got 1.5"),
         (["--radii", "0", "-1"], "--radii must be at least 0, got -1"),
+        (["--coverage", "1.5"], "share must be in (0, 1)"),
+        (
+            ["--coverage", "0.3", "--mechanism", "random_mask"],
+            "--coverage does not go with random_mask",
+        ),
         (["--hardest", "0"], "--hardest must be at least 1, got 0"),
         (["--mechanism", "random_mask", "--mask-rate", "1.5"], "mask_rate must be in (0, 1)"),
         (["--rows", "absent.jsonl"], "absent.jsonl"),
