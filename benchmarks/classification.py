@@ -82,8 +82,9 @@ def plain_rows(model: Any, texts: Sequence[Labelled]) -> list[Said]:
 
 def rules(model: Any, texts: Sequence[Labelled]) -> dict[str, Any]:
     """The plain model and fixed masks, on all texts."""
+    model = Remembered(model)
     hard = CluCertClassifier(model, votes="hard")
-    return {
+    found = {
         "plain": summary(plain_rows(model, texts)),
         "fixed_masks": summary(component_rows(CluCertClassifier(model), texts, "fixed masks")),
         "fixed_masks_hard": summary(component_rows(hard, texts, "hard votes")),
@@ -91,6 +92,8 @@ def rules(model: Any, texts: Sequence[Labelled]) -> dict[str, Any]:
             component_rows(CluCertClassifier(model, HashBuckets(9)), texts, "hash buckets")
         ),
     }
+    del found["fixed_masks_hard"]["milliseconds_a_text"]  # the model had read the copies before
+    return found
 
 
 def sampled_rules(

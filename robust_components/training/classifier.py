@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
@@ -56,6 +57,8 @@ def train(arguments: argparse.Namespace) -> None:
     dev = [] if arguments.dev is None else read_texts(arguments.dev, labels)[0]
     print(f"{len(rows)} rows, {len(held)} held out to watch, {len(dev)} for the report", flush=True)
     training = Training(settings, labels)
+    if arguments.start_from is not None:
+        training.start_from(arguments.start_from)
     training.run(rows, held, arguments.report_every)
     folder = arguments.output
     measured: dict[str, Any] = {"minutes": round(training.minutes(), 1)}
@@ -126,6 +129,22 @@ class Training:
         self.low_rank = LowRankNetwork(self.network, "bert", settings.rank)
         self.rng = random.Random(settings.seed)
         self.began = time.time()
+
+    def start_from(self, folder: Path) -> None:
+        """Begin with the adapter and head of an earlier run of the same rank and labels.
+
+        Raises:
+            OSError: the folder lacks a file.
+            ValueError: they do not fit.
+        """
+        self.low_rank.start_from(folder / "adapter_model.safetensors")
+        with torch.no_grad():
+            for name, value in load_file(folder / "head.safetensors").items():
+                mine = self.low_rank.whole.get(name)
+                if mine is None or mine.shape != value.shape:
+                    raise ValueError(f"{folder} has another head: {name} of {tuple(value.shape)}")
+                mine.copy_(value.float())
+        self.low_rank.merge()
 
     def minutes(self) -> float:
         return (time.time() - self.began) / 60

@@ -19,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--rows", type=Path, required=True, metavar="FILE", help="labelled texts to train on")
     add("--output", type=Path, required=True, metavar="DIR", help="the classifier is written here")
     add("--dev", type=Path, metavar="FILE", help="labelled texts never trained on, for the report")
+    add("--start-from", type=Path, metavar="DIR", help="an earlier output to begin with")
     add(
         "--names",
         nargs="+",
