@@ -22,6 +22,8 @@ from robust_components.classification import CluCertClassifier
 from robust_components.smoothing import FixedMechanism, split_words
 
 Synonyms = Callable[[str], Sequence[str]]
+PROBES = 12
+"""Most words whose importance an attack measures."""
 
 
 class Remembered:
@@ -87,10 +89,10 @@ class MeanJudge:
 def attacks(budget: int, synonyms: Synonyms, seed: int) -> list[ClassificationAttack]:
     """All attacks, with some tens of queries each."""
     return [
-        TextFooler(budget, seed, 30, synonyms=synonyms, most=6),
-        PWWS(budget, seed, 30, synonyms=synonyms, most=4),
-        TextBugger(budget, seed, 30, synonyms=synonyms),
-        DeepWordBug(budget, seed, 30),
+        TextFooler(budget, seed, PROBES, synonyms=synonyms, most=6),
+        PWWS(budget, seed, PROBES, synonyms=synonyms, most=3),
+        TextBugger(budget, seed, PROBES, synonyms=synonyms),
+        DeepWordBug(budget, seed, PROBES),
     ]
 
 
@@ -105,7 +107,7 @@ class Campaign:
     """
 
     def __init__(
-        self, classifier: CluCertClassifier, synonyms: Synonyms, *, budget: int = 3, seed: int = 0
+        self, classifier: CluCertClassifier, synonyms: Synonyms, *, budget: int = 2, seed: int = 0
     ) -> None:
         classifier.warm_up()
         assert isinstance(classifier.mechanism, FixedMechanism)

