@@ -24,7 +24,7 @@ def test_both_back_ends_agree(count):
     assert shares(figures) == {"answers": 1.0, "certificates": 1.0}
     # The questions are such that there is something to agree on.
     for eta in ETAS:
-        assert figures["right"][eta] > 0.5
+        assert figures["right"][eta] > 0.3
         assert len(figures["certified_k"][eta]) >= 3
 
 
