@@ -71,31 +71,28 @@ def synchronise(model: Any) -> None:
         torch.cuda.synchronize()
 
 
-def measure(tokens: Any, sizes: list[int], repeats: int) -> dict[int, dict[str, Any]]:
-    """Medians for each number of passages; the ways take turns, after one turn that is dropped.
+def measure(tokens: Any, size: int, repeats: int) -> dict[str, Any]:
+    """Medians for ``size`` passages; the ways take turns, after one turn that is dropped.
 
     Raises:
         RuntimeError: two ways of secure decoding disagree, or an answer is too short.
     """
-    figures: dict[int, dict[str, Any]] = {}
-    for size in sizes:
-        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
-        same: list[bool] = []
-        for turn in tqdm(range(-1, repeats), desc=f"rag, k = {size}"):
-            made = {name: run_one(name, tokens, size, seed=max(turn, 0)) for name in WAYS}
-            same.append(check(made, exact=tokens.model.dtype == torch.float32))
-            for name, run in made.items() if turn >= 0 else ():
-                runs[name].append(run)
-        figures[size] = {
-            name: {
-                "seconds": round(statistics.median(run["seconds"] for run in listed), 4),
-                "token_rows": int(statistics.median(run["rows"] for run in listed)),
-            }
-            for name, listed in runs.items()
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
+    same: list[bool] = []
+    for turn in tqdm(range(-1, repeats), desc=f"rag, k = {size}"):
+        made = {name: run_one(name, tokens, size, seed=max(turn, 0)) for name in WAYS}
+        same.append(check(made, exact=tokens.model.dtype == torch.float32))
+        for name, run in made.items() if turn >= 0 else ():
+            runs[name].append(run)
+    figures: dict[str, Any] = {
+        name: {
+            "seconds": round(statistics.median(run["seconds"] for run in listed), 4),
+            "token_rows": int(statistics.median(run["rows"] for run in listed)),
         }
-        radii = [run["answer"].certified for run in runs["ours_certified"]]
-        figures[size] |= {"certified_budgets": radii, "same_tokens": sum(same) / len(same)}
-    return figures
+        for name, listed in runs.items()
+    }
+    radii = [run["answer"].certified for run in runs["ours_certified"]]
+    return figures | {"certified_budgets": radii, "same_tokens": sum(same) / len(same)}
 
 
 def check(made: dict[str, dict[str, Any]], *, exact: bool = True) -> bool:
@@ -178,23 +175,27 @@ def main() -> None:
         return
     sizes = arguments.passages or ([HEADLINE] if arguments.quick else [5, HEADLINE, 20])
     tokens = model_of(arguments)
-    figures = measure(tokens, sizes, 1 if arguments.quick else arguments.repeats)
-    parameters = sum(weight.numel() for weight in tokens.model.parameters())
-    del tokens
-    for size, row in figures.items():
-        row["peak_mib"] = peaks(arguments, size)
-        row["ratios_certified"] = ratios_of(row)
-        row["ratios_uncertified"] = ratios_of(row, certificate=False)
     facts = {
-        "shape": {"name": arguments.shape, **SHAPES[arguments.shape], "parameters": parameters},
+        "shape": {
+            "name": arguments.shape,
+            **SHAPES[arguments.shape],
+            "parameters": sum(weight.numel() for weight in tokens.model.parameters()),
+        },
         "device": arguments.device,
         "dtype": arguments.dtype,
         "threads": torch.get_num_threads(),
         "answer_tokens": STEPS,
     }
-    headline = figures.get(HEADLINE, next(iter(figures.values())))["ratios_certified"]
-    listed = {f"k={size}": row for size, row in figures.items()}
-    write_report(arguments.json, "rag", headline, {**facts, **listed})
+    figures: dict[int, dict[str, Any]] = {}
+    for size in sizes:
+        row = measure(tokens, size, 1 if arguments.quick else arguments.repeats)
+        row["peak_mib"] = peaks(arguments, size)
+        row["ratios_certified"] = ratios_of(row)
+        row["ratios_uncertified"] = ratios_of(row, certificate=False)
+        figures[size] = row
+        headline = figures.get(HEADLINE, row)["ratios_certified"]
+        listed = {f"k={size}": row for size, row in figures.items()}
+        write_report(arguments.json, "rag", headline, {**facts, **listed})
     print(json.dumps({"ratios": headline, **listed}, indent=2))
 
 

@@ -144,11 +144,13 @@ class CluCertClassifier(RunnableSerializable[Any, Any]):
             TypeError: the input is none of these.
             ModelFailedError: the model gave no usable response at all.
         """
-        return self._call_with_config(self._label, input, config, **kwargs)
+        label: Any = self._label  # the signature knows no callable of input and config alone
+        return self._call_with_config(label, input, config, **kwargs)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """:meth:`invoke` without blocking the event loop."""
-        return await self._acall_with_config(self._label_async, input, config, **kwargs)
+        label: Any = self._label_async
+        return await self._acall_with_config(label, input, config, **kwargs)
 
     def classify(
         self, items: Sequence[str | Document], config: RunnableConfig | None = None

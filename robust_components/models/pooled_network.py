@@ -57,4 +57,4 @@ def fresh_network(base: str, labels: int, attention: str = "eager") -> PooledNet
     bert = BertModel(config, add_pooling_layer=False)
     state = {key: value.float() for key, value in load_file(Path(base) / WEIGHTS_FILE).items()}
     bert.load_state_dict({key: state[key] for key in bert.state_dict()})
-    return PooledNetwork(bert.float(), labels)
+    return PooledNetwork(bert, labels)

@@ -72,7 +72,7 @@ def test_what_is_fed_is_counted(tokens):
 
 def test_measured_ratios(tokens, monkeypatch):
     monkeypatch.setattr(rag, "STEPS", STEPS)
-    row = rag.measure(tokens, [3], repeats=1)[3]
+    row = rag.measure(tokens, 3, repeats=1)
     assert row["ours_certified"]["token_rows"] < row["published_certified"]["token_rows"] / 2
     ratios = rag.ratios_of({**row, "peak_mib": {"ours_certified": 30.0, "vanilla": 20.0}})
     assert ratios["memory_vs_vanilla"] == 1.5

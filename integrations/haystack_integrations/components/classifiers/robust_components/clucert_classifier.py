@@ -265,10 +265,9 @@ class CluCertClassifier:
 
     def _load(self) -> None:
         if self._core.model is None:
-            named = isinstance(self.labels, list)
             loaded = load_classifier(
                 self.model or "sentiment",
-                labels=self.labels if named else None,
+                labels=self.labels if isinstance(self.labels, list) else None,
                 device=ComponentDevice.resolve_device(self.device).to_torch_str(),
                 tokens_a_batch=self.tokens_a_batch,
                 token=None if self.token is None else self.token.resolve_value(),
