@@ -254,6 +254,11 @@ class Certificate:
         )
 
 
+def text_hash(text: str) -> str:
+    """SHA-256 of a text in hexadecimal, as certificates name their inputs."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def _signature(digest: str, key: str | bytes) -> str:
     secret = key.encode() if isinstance(key, str) else key
     if not secret:

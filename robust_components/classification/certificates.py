@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from robust_components.certificate import Certificate, Guarantee
+from robust_components.certificate import Certificate, Guarantee, text_hash
 from robust_components.classification import wording
 from robust_components.threats import SynonymEdits, WordEdits
 
@@ -67,11 +66,6 @@ class Outcome:
     parameters: Mapping[str, Any]
     alpha: float | None = None
     randomised: bool = False
-
-
-def text_hash(text: str) -> str:
-    """SHA-256 of a text, to bind a certificate to it."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def issue(

@@ -57,7 +57,7 @@ class CrossEncoderScorer:
     def fingerprint(self) -> str:
         """SHA-256 of weights, configuration and tokenizer."""
         if self._fingerprint is None:
-            from robust_components.models.pair_scorer import fingerprint_of
+            from robust_components.models.encoder_batches import fingerprint_of
 
             network = getattr(self.model, "model", None) or self.model
             self._fingerprint = fingerprint_of(network, self.model.tokenizer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +9,15 @@ from typing import Any
 
 import torch
 
-from robust_components.models.pair_encoding import PairEncoder, length_sorted
+from robust_components.models.encoder_batches import (
+    fingerprint_of,
+    in_order,
+    reading_length,
+    refuse_untrained,
+)
+from robust_components.models.pair_encoding import PairEncoder
 
 MONO_T5 = ("Query:", "Document:", "Relevant:")
-USUAL_LENGTH = 512
 NOTES = "training.json"
 """What ``robust-components train ranker`` writes beside the weights of a whole model."""
 
@@ -76,7 +80,7 @@ class TransformersPairScorer:
                 f"a ranker needs a model with 1 or 2 labels, got {config.num_labels}; load a "
                 "cross-encoder for ranking, or wrap the model in an object with a score method"
             )
-        self.max_length = _checked_length(max_length, network, tokenizer)
+        self.max_length = reading_length(max_length, config, tokenizer)
         pad_id = getattr(config, "pad_token_id", None)
         words = MONO_T5 if self.writes else None
         self.encoder = PairEncoder(tokenizer, self.max_length, words, pad_id=pad_id)
@@ -135,13 +139,7 @@ class TransformersPairScorer:
         network, found = kind.from_pretrained(
             model, **{"dtype": torch.float32, "token": token, **more}, output_loading_info=True
         )
-        if found["missing_keys"]:
-            missing = sorted(found["missing_keys"])[:3]
-            raise ValueError(
-                f"{model} is no trained ranker: its weights lack {', '.join(missing)}, which would "
-                "be made up at random; load a cross-encoder, or train one with "
-                "robust-components train ranker"
-            )
+        refuse_untrained(model, found["missing_keys"], "ranker", "a cross-encoder")
         tokenizer = AutoTokenizer.from_pretrained(model, token=token, **(tokenizer_kwargs or {}))
         options = {
             "name": str(model),
@@ -172,39 +170,16 @@ class TransformersPairScorer:
 
     def _logits(self, rows: Sequence[dict[str, list[int]]]) -> torch.Tensor:
         """Float64 logits of shape (rows, labels), computed in float32."""
-        parts: list[torch.Tensor] = []
-        order: list[int] = []
-        for batch in length_sorted([len(row["input_ids"]) for row in rows], self.tokens_a_batch):
-            padded = self.encoder.pad([rows[i] for i in batch])
-            inputs = {key: torch.tensor(ids, device=self.device) for key, ids in padded.items()}
-            with torch.inference_mode():
-                parts.append(self._forward(inputs).double().cpu())
-            order.extend(batch)
-        found = torch.empty(len(rows), parts[0].shape[1], dtype=torch.float64)
-        found[torch.tensor(order)] = torch.cat(parts)
-        return found
+        return in_order(self._forward, self.encoder, rows, self.tokens_a_batch, self.device)
 
+    @torch.inference_mode()
     def _forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         if not self.writes:
             logits: torch.Tensor = self.network(**inputs).logits
-            return logits
+            return logits.double().cpu()
         first = torch.full((len(inputs["input_ids"]), 1), self._start, device=self.device)
         logits = self.network(**inputs, decoder_input_ids=first).logits[:, 0]
-        return logits[:, self._answers]
-
-
-def fingerprint_of(network: Any, tokenizer: Any) -> str:
-    """SHA-256 of weights, configuration and tokenizer, before anything is moved or widened."""
-    digest = hashlib.sha256()
-    for key, value in sorted(network.state_dict().items()):
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    digest.update(network.config.to_json_string().encode())
-    if getattr(tokenizer, "is_fast", False):
-        data = json.loads(tokenizer.backend_tokenizer.to_str())
-        data["truncation"] = data["padding"] = None  # of the last call, not of the tokenizer
-        digest.update(json.dumps(data, sort_keys=True).encode())
-    return digest.hexdigest()
+        return logits[:, self._answers].double().cpu()
 
 
 def _trained_with(folder: Path) -> dict[str, Any]:
@@ -214,21 +189,6 @@ def _trained_with(folder: Path) -> dict[str, Any]:
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
     ours = isinstance(notes, dict) and {"base_model", "training", "measured"} <= notes.keys()
     return {name: notes.get(name) for name in ("max_length", "coverage")} if ours else {}
-
-
-def _checked_length(max_length: int | None, network: Any, tokenizer: Any) -> int:
-    """The length asked for, or the usual one, and never more positions than the model has."""
-    positions = getattr(network.config, "max_position_embeddings", None)
-    limits = [int(tokenizer.model_max_length)]
-    if isinstance(positions, int) and positions > 0:
-        limits.append(positions)
-    if max_length is None:
-        return min(USUAL_LENGTH, *limits)
-    if max_length > limits[-1]:
-        raise ValueError(
-            f"max_length must be at most {limits[-1]}, what the model reads, got {max_length}"
-        )
-    return max_length
 
 
 def _decoder_start(network: Any) -> int:

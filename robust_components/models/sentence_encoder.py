@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robust_components.checks import positive_integer
 from robust_components.models.embedded import HUB_ID, base_fingerprint, base_path, need
-from robust_components.models.text_encoding import TextEncoder, length_sorted
+from robust_components.models.text_encoding import TextEncoder
 
 
 class TransformersEncoder:
@@ -61,17 +61,23 @@ class TransformersEncoder:
         """Float64 unit vectors of shape (texts, dimension), in order."""
         import torch
 
-        found = np.zeros((len(texts), self.dimension))
+        from robust_components.models.encoder_batches import in_order
+
+        if not texts:
+            return np.zeros((0, self.dimension))
+
+        @torch.inference_mode()
+        def means(inputs: dict[str, Any]) -> Any:
+            states = self.network(**inputs).last_hidden_state
+            kept = inputs["attention_mask"].unsqueeze(-1)
+            return ((states * kept).sum(1) / kept.sum(1)).double().cpu()
+
         rows, _ = self.encoder.encode(texts)
-        for batch in length_sorted([len(row["input_ids"]) for row in rows], self.tokens_a_batch):
-            padded = self.encoder.pad([rows[i] for i in batch])
-            inputs = {key: torch.tensor(ids, device=self.device) for key, ids in padded.items()}
-            with torch.inference_mode():
-                states = self.network(**inputs).last_hidden_state
-                kept = inputs["attention_mask"].unsqueeze(-1)
-                vectors = ((states * kept).sum(1) / kept.sum(1)).double().cpu().numpy()
-            found[batch] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return found
+        vectors: NDArray[np.float64] = in_order(
+            means, self.encoder, rows, self.tokens_a_batch, self.device
+        ).numpy()
+        lengths: NDArray[np.float64] = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / lengths
 
 
 class EmbeddedEncoder:
@@ -103,7 +109,7 @@ def load_encoder(model: str | Path | None = None, *, device: str = "cpu") -> Tra
     need("encoder", "torch", "transformers")
     if model is None:
         return _shared(device)
-    from robust_components.models.pair_scorer import fingerprint_of
+    from robust_components.models.encoder_batches import fingerprint_of
 
     network, tokenizer = _load(str(model))
     return TransformersEncoder(

@@ -11,11 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from robust_components.checks import positive_integer
-from robust_components.models.pair_scorer import fingerprint_of
-from robust_components.models.text_encoding import TextEncoder, length_sorted
+from robust_components.models.encoder_batches import (
+    fingerprint_of,
+    in_order,
+    reading_length,
+    refuse_untrained,
+)
+from robust_components.models.text_encoding import TextEncoder
 from robust_components.smoothing import FixedMechanism
-
-USUAL_LENGTH = 512
 
 
 class TransformersTextClassifier:
@@ -62,7 +65,7 @@ class TransformersTextClassifier:
     ) -> None:
         config = network.config
         self.labels = checked_labels(config, labels)
-        self.max_length = _checked_length(max_length, config, tokenizer)
+        self.max_length = reading_length(max_length, config, tokenizer)
         self.tokens_a_batch = positive_integer("tokens_a_batch", tokens_a_batch)
         pad_id = getattr(config, "pad_token_id", None)
         self.encoder = TextEncoder(tokenizer, self.max_length, pad_id=pad_id)
@@ -107,13 +110,7 @@ class TransformersTextClassifier:
             **{"dtype": torch.float32, "token": token, **(model_kwargs or {})},
             output_loading_info=True,
         )
-        if found["missing_keys"]:
-            missing = sorted(found["missing_keys"])[:3]
-            raise ValueError(
-                f"{model} is no trained classifier: its weights lack {', '.join(missing)}, which "
-                "would be made up at random; load a sequence classifier, or train one with "
-                "robust-components train classifier"
-            )
+        refuse_untrained(model, found["missing_keys"], "classifier", "a sequence classifier")
         tokenizer = AutoTokenizer.from_pretrained(model, token=token, **(tokenizer_kwargs or {}))
         options = {
             "name": str(model),
@@ -142,17 +139,12 @@ class TransformersTextClassifier:
 
     def _logits(self, rows: Sequence[dict[str, list[int]]]) -> torch.Tensor:
         """Float64 logits of shape (rows, outputs), computed in float32."""
-        parts: list[torch.Tensor] = []
-        order: list[int] = []
-        for batch in length_sorted([len(row["input_ids"]) for row in rows], self.tokens_a_batch):
-            padded = self.encoder.pad([rows[i] for i in batch])
-            inputs = {key: torch.tensor(ids, device=self.device) for key, ids in padded.items()}
-            with torch.inference_mode():
-                parts.append(self.network(**inputs).logits.double().cpu())
-            order.extend(batch)
-        found = torch.empty(len(rows), parts[0].shape[1], dtype=torch.float64)
-        found[torch.tensor(order)] = torch.cat(parts)
-        return found
+        return in_order(self._forward, self.encoder, rows, self.tokens_a_batch, self.device)
+
+    @torch.inference_mode()
+    def _forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        logits: torch.Tensor = self.network(**inputs).logits.double().cpu()
+        return logits
 
 
 def checked_labels(config: Any, labels: Sequence[str] | None) -> tuple[str, ...]:
@@ -180,19 +172,3 @@ def checked_labels(config: Any, labels: Sequence[str] | None) -> tuple[str, ...]
             f"{list(names)}"
         )
     return names
-
-
-def _checked_length(max_length: int | None, config: Any, tokenizer: Any) -> int:
-    """The length asked for, or the usual one, and never more positions than the model has."""
-    positions = getattr(config, "max_position_embeddings", None)
-    limits = [int(tokenizer.model_max_length)]
-    if isinstance(positions, int) and positions > 0:
-        limits.append(positions)
-    if max_length is None:
-        return min(USUAL_LENGTH, *limits)
-    if max_length > limits[-1]:
-        raise ValueError(
-            f"max_length must be at most {limits[-1]}, what the model reads, got {max_length}; "
-            "lower it"
-        )
-    return max_length

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from robust_components.certificate import text_hash
 from robust_components.models.protocols import ModelFailedError, Reading
 from robust_components.rag.outcome import Isolated
 from robust_components.rag.passages import Passage, PassageResult, encodable, prepare
@@ -78,11 +78,7 @@ def isolate(
 def input_digests(query: str, passages: Sequence[PassageResult]) -> dict[str, Any]:
     """What a certificate is about: SHA-256 of the question and of each passage read, in order."""
     return {
-        "query": _digest(query),
-        "passages": [_digest(passage.text) for passage in passages],
+        "query": text_hash(query),
+        "passages": [text_hash(passage.text) for passage in passages],
         "sources": [passage.source for passage in passages],
     }
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

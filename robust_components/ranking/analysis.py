@@ -165,19 +165,13 @@ class FixedAnalysis(Analysis):
         each = self.mechanism.touched(replace(self.threat, budget=1))
         self.saturation = -(-self.mechanism.blocks // each)
         self._known: dict[int, Bounds] = {}
-        self._model_share, self._term_share = 1, 0
+        self._number = number
         if self.coverage is not None:
             share = self.coverage.share
-            self._model_share = share.denominator - share.numerator
-            self._term_share = share.numerator * number
-            self.score = self._mixed(self.score, self.coverage.score())
+            self.score = self.coverage.mixed(self.score, self.coverage.score(), number)
             self.scale *= share.denominator
-            self.margin *= self._model_share
+            self.margin *= share.denominator - share.numerator
             self.saturation = max(self.saturation, self.coverage.terms)
-
-    def _mixed(self, of_copies: Integers, of_terms: Integers) -> Integers:
-        """Both parts of a score or of a change, in units of 1/scale."""
-        return self._model_share * of_copies + self._term_share * of_terms
 
     @cached_property
     def _gains(self) -> Integers:
@@ -195,8 +189,8 @@ class FixedAnalysis(Analysis):
                 fall, rise = self._losses[:, touched], self._gains[:, touched]
                 if self.coverage is not None:
                     most = self.words if self.threat.operations == "substitute" else None
-                    fall = self._mixed(fall, self.coverage.loss(words))
-                    rise = self._mixed(rise, self.coverage.gain(words, most))
+                    fall = self.coverage.mixed(fall, self.coverage.loss(words), self._number)
+                    rise = self.coverage.mixed(rise, self.coverage.gain(words, most), self._number)
                 lower, upper = self.score - fall, self.score + rise
             else:
                 lower = quantile_bounds.quantile_lower(self.copies, self.quantile, touched)

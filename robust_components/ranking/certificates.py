@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from robust_components.certificate import Certificate, Guarantee
+from robust_components.certificate import Certificate, Guarantee, text_hash
 from robust_components.ranking import top_k, wording
 from robust_components.ranking.analysis import Analysis, FixedAnalysis
 from robust_components.ranking.fixed_bounds import Integers
@@ -44,11 +44,6 @@ class Context:
     query: str
     texts: Sequence[str]
     cost: Mapping[str, Any]
-
-
-def text_hash(text: str) -> str:
-    """SHA-256 of a text, to bind a certificate to it."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def list_hash(digests: Sequence[str]) -> str:

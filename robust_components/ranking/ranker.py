@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robust_components.certificate import text_hash
 from robust_components.checks import exact_decimal, positive_integer
 from robust_components.models.protocols import PairScorer
 from robust_components.ranking import settings
@@ -17,7 +18,6 @@ from robust_components.ranking.certificates import (
     Context,
     DocumentCertificates,
     set_certificate,
-    text_hash,
 )
 from robust_components.ranking.fixed_bounds import CopyScores, quantise
 from robust_components.ranking.result import RankedDocument, Ranking
@@ -276,12 +276,7 @@ class SmoothedRanker:
 
     def _term_coverage(self) -> TermCoverage | None:
         """The coverage in use."""
-        wanted = self.coverage
-        if isinstance(wanted, str):
-            own = getattr(self.model, "coverage", None)
-            wanted = settings.check_coverage(own, self.mechanism, "mean")
-        assert not isinstance(wanted, str)
-        return wanted
+        return settings.coverage_in_use(self.coverage, self.model, self.mechanism)
 
     def _base_scores(
         self, scoring: Scoring, query: str, documents: Sequence[str], cut: set[int]

@@ -137,6 +137,16 @@ def check_coverage(
     return coverage_named(value)
 
 
+def coverage_in_use(
+    wanted: TermCoverage | str | None, model: Any, mechanism: FixedMechanism | RandomMask
+) -> TermCoverage | None:
+    """The coverage asked for, or for ``"model"`` the one the model was trained beside."""
+    if isinstance(wanted, str):
+        wanted = check_coverage(getattr(model, "coverage", None), mechanism, "mean")
+    assert not isinstance(wanted, str)
+    return wanted
+
+
 def check_number(name: str, value: Any, low: float, high: float, hint: str) -> float:
     """A real number in the open interval (low, high)."""
     try:

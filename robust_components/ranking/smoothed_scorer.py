@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 from robust_components.models.protocols import PairScorer
 from robust_components.ranking.fixed_bounds import UNIT, quantise
 from robust_components.ranking.scoring import Scoring
-from robust_components.ranking.settings import check_coverage
+from robust_components.ranking.settings import check_coverage, coverage_in_use
 from robust_components.smoothing import BalancedMask, FixedMechanism, TermCoverage, split_words
 
 
@@ -36,9 +35,8 @@ class SmoothedScorer:
         self.mechanism = BalancedMask() if mechanism is None else mechanism
         self.name = f"{getattr(model, 'name', type(model).__name__)}, smoothed"
         self.fingerprint = str(getattr(model, "fingerprint", "unknown"))
-        if coverage == "model":
-            coverage = getattr(model, "coverage", None)
-        self._coverage = check_coverage(coverage, self.mechanism, "mean")
+        wanted = check_coverage(coverage, self.mechanism, "mean")
+        self._coverage = coverage_in_use(wanted, model, self.mechanism)
         self._scoring = Scoring(model, score_map, bounded=True)
 
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
@@ -54,9 +52,8 @@ class SmoothedScorer:
         texts = [copy.text for made in copies for copy in made]
         values = quantise(self._scoring.score(query, texts)).reshape(len(documents), -1)
         totals, scale = values.sum(axis=1), UNIT * values.shape[1]
-        if isinstance(self._coverage, TermCoverage):
-            terms, share = self._coverage.of(query, words), Fraction(self._coverage.share)
-            of_terms = share.numerator * values.shape[1] * terms.score()
-            totals = (share.denominator - share.numerator) * totals + of_terms
-            scale *= share.denominator
+        if self._coverage is not None:
+            terms = self._coverage.of(query, words)
+            totals = terms.mixed(totals, terms.score(), values.shape[1])
+            scale *= terms.share.denominator
         return [int(total) / scale for total in totals]

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from robust_components.models.pair_encoding import PairEncoder, length_sorted
+from robust_components.models.encoder_batches import in_order
+from robust_components.models.pair_encoding import PairEncoder
 from robust_components.ranking.lists import TrainingRow
 from robust_components.smoothing import (
     BalancedMask,
@@ -85,16 +86,11 @@ def forward(
     network: Any, encoder: PairEncoder, rows: list[dict[str, list[int]]], tokens: int
 ) -> Tensor:
     """Logits of encoded rows, shape (rows,), in the order given, with gradients."""
-    parts: list[Tensor] = []
-    order: list[int] = []
-    for batch in length_sorted([len(row["input_ids"]) for row in rows], tokens):
-        padded = encoder.pad([rows[i] for i in batch])
-        inputs = {key: torch.tensor(ids) for key, ids in padded.items()}
-        parts.append(network(**inputs).logits[:, -1].float())
-        order.extend(batch)
-    back = torch.empty(len(order), dtype=torch.long)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    return torch.cat(parts)[back]
+    def last(inputs: dict[str, Tensor]) -> Tensor:
+        logits: Tensor = network(**inputs).logits[:, -1].float()
+        return logits
+
+    return in_order(last, encoder, rows, tokens)
 
 
 def masked_copies(document: str, number: int, settings: Settings, rng: random.Random) -> list[str]:

@@ -146,6 +146,23 @@ class Coverage:
         covered: Integers = (self.weights * (self.counts > 0)).sum(axis=1)
         return covered
 
+    def mixed(self, of_copies: Integers, of_terms: Integers, copies: int) -> Integers:
+        """The whole score, or a change of it, from its two parts.
+
+        Args:
+            of_copies: sum over masked copies, in units of 1/UNIT.
+            of_terms: from :meth:`score`, :meth:`gain` or :meth:`loss`.
+            copies: number of masked copies.
+
+        Returns:
+            In units of 1 / (UNIT * copies * share.denominator).
+        """
+        share = self.share
+        mixed: Integers = (
+            share.denominator - share.numerator
+        ) * of_copies + share.numerator * copies * of_terms
+        return mixed
+
     def gain(self, edits: int, most: Sequence[int] | None = None) -> Integers:
         """Largest rise by ``edits`` edited words, shape (documents,).
 

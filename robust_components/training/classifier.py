@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
@@ -137,14 +136,7 @@ class Training:
             OSError: the folder lacks a file.
             ValueError: they do not fit.
         """
-        self.low_rank.start_from(folder / "adapter_model.safetensors")
-        with torch.no_grad():
-            for name, value in load_file(folder / "head.safetensors").items():
-                mine = self.low_rank.whole.get(name)
-                if mine is None or mine.shape != value.shape:
-                    raise ValueError(f"{folder} has another head: {name} of {tuple(value.shape)}")
-                mine.copy_(value.float())
-        self.low_rank.merge()
+        self.low_rank.start_from(folder)
 
     def minutes(self) -> float:
         return (time.time() - self.began) / 60

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from robust_components.models.text_encoding import TextEncoder, length_sorted
+from robust_components.models.encoder_batches import in_order
+from robust_components.models.text_encoding import TextEncoder
 from robust_components.smoothing import BalancedMask, MaskedCopy, split_words
 from robust_components.training.classifier_data import LabelledText
 
@@ -75,17 +76,11 @@ class Settings:
 
 def forward(network: Any, encoder: TextEncoder, texts: Sequence[str], tokens: int) -> Tensor:
     """Logits of texts, shape (texts, labels), in order, with gradients."""
-    rows, _ = encoder.encode(texts)
-    parts: list[Tensor] = []
-    order: list[int] = []
-    for batch in length_sorted([len(row["input_ids"]) for row in rows], tokens):
-        padded = encoder.pad([rows[i] for i in batch])
-        inputs = {key: torch.tensor(ids) for key, ids in padded.items()}
-        parts.append(network(**inputs).logits.float())
-        order.extend(batch)
-    back = torch.empty(len(order), dtype=torch.long)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    return torch.cat(parts)[back]
+    def logits(inputs: dict[str, Tensor]) -> Tensor:
+        found: Tensor = network(**inputs).logits.float()
+        return found
+
+    return in_order(logits, encoder, encoder.encode(texts)[0], tokens)
 
 
 def step_loss(

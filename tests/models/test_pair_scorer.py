@@ -12,7 +12,8 @@ pytest.importorskip("transformers")
 import torch
 from transformers import AutoTokenizer, BertModel
 
-from robust_components.models.pair_scorer import TransformersPairScorer, fingerprint_of
+from robust_components.models.encoder_batches import fingerprint_of
+from robust_components.models.pair_scorer import TransformersPairScorer
 from robust_components.ranking.scoring import check_pointwise
 
 QUERY = "who is the man"
