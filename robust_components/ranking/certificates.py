@@ -217,6 +217,10 @@ def _aggregation(analysis: Analysis) -> dict[str, Any]:
     if quantile is not None:
         return {"name": "quantile", "quantile": str(quantile)}
     if coverage is not None:
-        weights = coverage.weights.tolist()
-        return {"name": "mean_and_terms", "share": str(coverage.share), "weights": weights}
+        return {
+            "name": "mean_and_terms",
+            "share": str(coverage.share),
+            "language": coverage.language,
+            "weights": coverage.weights.tolist(),
+        }
     return {"name": "mean"}

@@ -95,6 +95,7 @@ class TermCoverage:
             share=Fraction(self.share),
             weights=np.array(weights, dtype=np.int64),
             counts=np.array(rows, dtype=np.int64).reshape(len(rows), len(keys)),
+            language=self.language,
         )
 
     def key(self, word: str) -> str:
@@ -130,11 +131,13 @@ class Coverage:
         weights: int64 of shape (terms,), in units of 1/UNIT, with a sum of at most UNIT.
         counts: int64 of shape (documents, terms): how often a document has a term, at most
             ``terms`` times.
+        language: of the stemmer that compared words, ``None`` for words as they are.
     """
 
     share: Fraction
     weights: Integers
     counts: Integers
+    language: str | None = None
 
     @property
     def terms(self) -> int:

@@ -205,7 +205,12 @@ def _quantile(value: Any) -> Fraction | None:
     if value == {"name": "mean"}:
         return None
     if isinstance(value, dict) and value.get("name") == "mean_and_terms":
-        exact_keys(value, "parameters['aggregation']", {"name", "share", "weights"})
+        exact_keys(value, "parameters['aggregation']", {"name", "share", "language", "weights"})
+        language = value["language"]
+        if language is not None and (not isinstance(language, str) or not language.isidentifier()):
+            raise UnverifiableError(
+                f"parameters['aggregation']['language'] is no language: {shown(language)}."
+            )
         return None
     exact_keys(value, "parameters['aggregation']", {"name", "quantile"})
     quantile = number(value["quantile"], "parameters['aggregation']['quantile']")

@@ -360,6 +360,10 @@ FORGERIES = {
         "covered",
         [(("parameters", "aggregation", "weights"), [10**9, 10**9])],
     ),
+    "a language that is none": (
+        "covered",
+        [(("parameters", "aggregation", "language"), "no such language")],
+    ),
     "a weight below zero": ("covered", [(("parameters", "aggregation", "weights", 0), -1)]),
     "another word": ("covered", [(("parameters", "aggregation", "weights"), [10**8] * 3)]),
     "no weights": ("covered", [(("parameters", "aggregation"), {"name": "mean"})]),
@@ -375,7 +379,7 @@ FORGERIES = {
         [
             (
                 ("parameters", "aggregation"),
-                {"name": "mean_and_terms", "share": "1/2", "weights": [10**9]},
+                {"name": "mean_and_terms", "share": "1/2", "language": None, "weights": [10**9]},
             )
         ],
     ),
