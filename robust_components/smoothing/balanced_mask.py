@@ -19,9 +19,10 @@ CACHED_WORDS = 4096
 
 @dataclass(frozen=True)
 class BalancedMask:
-    """Random but fixed partitions of the word positions; copy (p, b) shows block b of partition p.
+    """Fixed partitions of the word positions; copy (p, b) shows block b of partition p.
 
-    Partitions depend on (seed, number of words) and never on content, so substituting a word
+    Blocks are words from all over the text, at random but fixed, or one run of neighbouring words
+    each. Partitions depend on (seed, number of words) and never on content, so substituting a word
     changes one copy a partition and leaves all others string-identical. The seed may be public.
     Covers substitutions only: they keep the number of words.
 
@@ -29,14 +30,16 @@ class BalancedMask:
         blocks: copies a partition, at least 1; with 1 they certify nothing.
         partitions: partitions, at least 1. More of them steady the score; the radius is decided by
             ``blocks``.
-        span: neighbouring words that stay together, at least 1.
+        span: neighbouring words that stay together, at least 1; ``None`` cuts the text into
+            ``blocks`` runs of neighbouring words, one a copy. Partition p has its cuts p/partitions
+            of a run earlier, and its first copy also shows what that leaves at the end.
         mask_token: what a hidden word becomes; deleted when ``None``.
-        seed: any integer.
+        seed: any integer; runs do not depend on it.
     """
 
     blocks: int = 10
     partitions: int = 1
-    span: int = 1
+    span: int | None = 1
     mask_token: str | None = None
     seed: int = 0
     name: ClassVar[str] = "balanced_mask"
@@ -45,20 +48,24 @@ class BalancedMask:
     def __post_init__(self) -> None:
         blocks = check_blocks("blocks", self.blocks)
         object.__setattr__(self, "blocks", blocks)
-        for name in ("partitions", "span"):
-            object.__setattr__(self, name, positive_integer(name, getattr(self, name)))
+        object.__setattr__(self, "partitions", positive_integer("partitions", self.partitions))
+        if self.span is not None:
+            object.__setattr__(self, "span", positive_integer("span", self.span))
         object.__setattr__(self, "seed", check_seed(self.seed))
         check_mask_token(self.mask_token)
 
     def copies(self, words: Sequence[str]) -> list[MaskedCopy]:
         made = []
         for partition in range(self.partitions):
-            for visible in partition_positions(
-                len(words), self.blocks, self.span, partition, self.seed
-            ):
+            for visible in self._positions(len(words), partition):
                 text = show(words, visible, self.mask_token)
                 made.append(MaskedCopy(text, partition, bool(visible), visible))
         return made
+
+    def _positions(self, count: int, partition: int) -> tuple[tuple[int, ...], ...]:
+        if self.span is None:
+            return run_positions(count, self.blocks, self.partitions, partition)
+        return partition_positions(count, self.blocks, self.span, partition, self.seed)
 
     def touched(self, threat: WordEdits) -> int:
         """A changed word sits in one block of each partition."""
@@ -89,6 +96,22 @@ def partition_positions(
     """
     make = _kept if count <= CACHED_WORDS else _positions
     return make(count, blocks, span, partition, seed)
+
+
+def run_positions(
+    count: int, blocks: int, partitions: int, partition: int
+) -> tuple[tuple[int, ...], ...]:
+    """Positions 0..count-1 in ``blocks`` runs whose sizes differ by one at most.
+
+    The first ``min(blocks, count)`` groups hold words, the others none. The first run wraps around
+    the end where ``partition`` shifts the cuts.
+    """
+    used = min(blocks, count)
+    members: list[list[int]] = [[] for _ in range(blocks)]
+    for position in range(count):
+        shifted = position * used * partitions + partition * count
+        members[shifted // (count * partitions) % used].append(position)
+    return tuple(map(tuple, members))
 
 
 def _positions(

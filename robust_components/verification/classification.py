@@ -194,7 +194,7 @@ class Family:
         self.each = 2 if displaced or (self.hashed and terms.operations == "substitute") else 1
         reachable = self.blocks
         if not self.hashed:
-            reachable = min(self.blocks, -(-words // mechanism["span"]))
+            reachable = min(self.blocks, -(-words // (mechanism["span"] or 1)))
             if self.partitions > 1 and not displaced and words <= SEEN_WORDS:
                 self.showing = balanced_copies(mechanism, words)
         block_of = np.arange(self.copies) % self.blocks

@@ -1,8 +1,11 @@
 """Which words the copies of fixed and of exhaustive masks show, worked out from their settings.
 
 A balanced mask sorts groups of ``span`` neighbouring words by a BLAKE2b digest (16 bytes) of
-``"balanced mask SEED PARTITION WORDS GROUP"`` and deals them to the blocks in turn. Exhaustive
-masks are all sets of ``shown`` words in lexicographic order.
+``"balanced mask SEED PARTITION WORDS GROUP"`` and deals them to the blocks in turn. Without a
+``span`` it cuts the text, a circle of n words, into runs of neighbouring words of length n/blocks:
+partition p of P cuts p/P of a run earlier, and a word belongs to the run in which it starts. Of
+fewer words than blocks each is a run. Exhaustive masks are all sets of ``shown`` words in
+lexicographic order.
 """
 
 from __future__ import annotations
@@ -27,6 +30,13 @@ def balanced_copies(mechanism: Mapping[str, Any], words: int) -> list[list[int]]
     """For each word, the numbers of the copies that show it, one a partition."""
     blocks, span, seed = mechanism["blocks"], mechanism["span"], mechanism["seed"]
     showing: list[list[int]] = [[] for _ in range(words)]
+    if span is None:
+        runs, shifts = min(blocks, words), mechanism["partitions"]
+        for partition in range(shifts):
+            for word in range(words):
+                run = (word * runs * shifts + partition * words) // (words * shifts)
+                showing[word].append(partition * blocks + run % runs)
+        return showing
     for partition in range(mechanism["partitions"]):
         digests = {}
         for group in range(0, words, span):

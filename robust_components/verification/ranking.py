@@ -98,7 +98,7 @@ class Family:
             least, most = (-LARGEST_LOGIT, LARGEST_LOGIT)
         reachable = self.blocks
         if not self.hashed:
-            reachable = min(self.blocks, -(-words // self.setting.mechanism["span"]))
+            reachable = min(self.blocks, -(-words // (self.setting.mechanism["span"] or 1)))
         for row in rows:
             self.work.spend(self.blocks)
             if len(listing(row, f"{place}['scores']", self.blocks)) != self.blocks:

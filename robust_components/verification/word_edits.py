@@ -172,7 +172,7 @@ def read_mechanism(value: Any) -> Mapping[str, Any]:
         raise UnverifiableError(f"The mechanism {shown(name)} is unknown.")
     exact_keys(value, "parameters['mechanism']", SETTINGS[name])
     for count in ("blocks", "buckets", "partitions", "span", "samples"):
-        if count in value:
+        if count in value and (count != "span" or value["span"] is not None):
             whole(value[count], f"mechanism[{count!r}]", 1)
     seed, token = value["seed"], value.get("mask_token")
     if type(seed) is not int and (seed is not None or name != "random_mask"):

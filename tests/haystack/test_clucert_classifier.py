@@ -276,6 +276,9 @@ def test_every_parameter_survives_yaml():
 
 
 def test_yaml_of_the_default_and_of_a_nested_chat_generator():
+    pieces = {"blocks": 5, "partitions": 2, "span": None}
+    restored = round_trip(CluCertClassifier(mechanism="balanced_mask", mechanism_kwargs=pieces))
+    assert restored._core.mechanism == BalancedMask(5, 2, span=None)
     restored = round_trip(CluCertClassifier())
     assert restored.prompt == LABEL_PROMPT
     assert restored._core.model is None

@@ -390,6 +390,9 @@ def test_every_parameter_survives_yaml():
 def test_yaml_of_the_default_and_of_a_nested_ranker(toy_rankers, rivers):
     restored = round_trip(SmoothedRanker())
     assert restored._core.mechanism == BalancedMask(10)
+    pieces = {"blocks": 5, "partitions": 2, "span": None}
+    restored = round_trip(SmoothedRanker(mechanism_kwargs=pieces))
+    assert restored._core.mechanism == BalancedMask(5, 2, span=None)
     inner = toy_rankers.OverlapRanker(offset=0.0)
     restored = round_trip(SmoothedRanker(ranker=inner, top_k=1))
     assert type(restored.ranker) is toy_rankers.OverlapRanker

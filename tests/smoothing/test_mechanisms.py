@@ -47,6 +47,7 @@ ODD_TEXTS = [
         (lambda: BalancedMask(True), TypeError, "blocks must be an integer"),
         (lambda: BalancedMask(partitions=0), ValueError, "partitions must be >= 1"),
         (lambda: BalancedMask(span=-1), ValueError, "span must be >= 1, got -1"),
+        (lambda: BalancedMask(span="pieces"), TypeError, "span must be an integer"),
         (lambda: BalancedMask(seed=1.5), TypeError, "seed must be an integer, got 1.5; use 0"),
         (lambda: BalancedMask(seed=None), TypeError, "seed must be an integer"),
         (lambda: BalancedMask(mask_token=""), ValueError, "mask_token must be one word"),
@@ -124,6 +125,7 @@ def test_words_survive_joining(text):
     [
         BalancedMask(3),
         BalancedMask(3, 2, 2),
+        BalancedMask(3, 2, None),
         BalancedMask(3, mask_token="<m>"),
         HashBuckets(3, 2),
     ],
@@ -149,6 +151,9 @@ def test_copies_are_the_same_in_every_process():
     balanced = [copy.visible for copy in BalancedMask(3).copies(words)]
     hashed = [copy.text for copy in HashBuckets(3).copies(words)]
     assert balanced == [(3, 6, 8), (1, 4, 7), (0, 2, 5)]
+    pieces = [copy.text for copy in BalancedMask(4, 2, span=None).copies(words)]
+    assert pieces[:4] == ["the quick brown", "fox jumps", "over the", "lazy dog"]
+    assert pieces[4:] == ["the quick dog", "brown fox", "jumps over", "the lazy"]
     assert hashed == ["the jumps the dog", "quick fox", "brown over lazy"]
 
 
@@ -180,7 +185,7 @@ def test_masks_by_position_refuse_insertions(mechanism):
 def test_long_texts_are_cut_into_blocks_quickly_and_not_kept():
     words = [f"w{i}" for i in range(50_000)]
     began = time.process_time()
-    for mechanism in (BalancedMask(10, 2), HashBuckets(10, 2)):
+    for mechanism in (BalancedMask(10, 2), BalancedMask(10, 2, None), HashBuckets(10, 2)):
         assert sum(len(copy.visible) for copy in mechanism.copies(words)) == 100_000
     assert time.process_time() - began < 10
     assert partition_positions(9, 3, 1, 0, 0) is partition_positions(9, 3, 1, 0, 0)

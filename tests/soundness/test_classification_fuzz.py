@@ -107,7 +107,9 @@ def one_case(generator):
         if kind == "buckets":
             mechanism = HashBuckets(blocks, seed=generator.randrange(99))
         else:
-            mechanism = BalancedMask(blocks, partitions, seed=generator.randrange(99))
+            span = generator.choice([1, 2, None])
+            seed = generator.randrange(99)
+            mechanism = BalancedMask(blocks, partitions, span=span, seed=seed)
         operations = generator.choice(["any", "substitute"]) if kind == "buckets" else "substitute"
         kept = tuple(range(words)) if kind == "important" else None
         copies = mechanism.copies(text)

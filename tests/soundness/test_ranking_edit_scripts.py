@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -90,7 +91,7 @@ def test_substitutions_touch_as_many_copies_as_said(seed):
     partitions = generator.choice([1, 2])
     for mechanism in (
         HashBuckets(size, partitions, seed=seed),
-        BalancedMask(size, partitions, span=generator.choice([1, 3]), seed=seed),
+        BalancedMask(size, partitions, span=generator.choice([1, 3, None]), seed=seed),
         BalancedMask(size, partitions, mask_token="[MASK]", seed=seed),
     ):
         for _ in range(33):
@@ -130,6 +131,7 @@ def test_every_word_is_visible_in_exactly_one_copy_of_each_partition():
         for mechanism in (
             HashBuckets(4, 3, seed=generator.randrange(99)),
             BalancedMask(4, 3, span=2, seed=generator.randrange(99)),
+            BalancedMask(generator.choice([1, 4, 9]), 3, span=None),
         ):
             for partition in range(3):
                 shown = [
@@ -155,13 +157,43 @@ def test_blocks_depend_on_the_number_of_words_and_never_on_the_words():
             assert max(sizes) - min(sizes) <= 3
 
 
+@pytest.mark.parametrize("partitions", [1, 2, 3, 16])
+@pytest.mark.parametrize("blocks", [2, 3, 7, 11])
+def test_pieces_are_neighbouring_words_cut_evenly(blocks, partitions):
+    """On the circle of words every copy is one run; only shifted cuts use that the ends meet."""
+    for count in range(40):
+        copies = BalancedMask(blocks, partitions, span=None).copies(["w"] * count)
+        cuts = []
+        for partition in range(partitions):
+            places = [c.visible for c in copies if c.partition == partition]
+            assert sorted(sum(places, ())) == list(range(count))
+            sizes = [len(one) for one in places if one]
+            assert len(sizes) == min(blocks, count)
+            assert not count or max(sizes) - min(sizes) <= 1
+            for number, one in enumerate(places):
+                jumps = [here + 1 for here, there in itertools.pairwise(one) if there > here + 1]
+                assert not jumps or (partition > 0 and number == 0)
+                assert len(jumps) <= 1
+            cuts.append({min(one) for one in places[1:] if one})
+        if count >= blocks * partitions:
+            assert len({frozenset(one) for one in cuts}) == partitions
+
+
+def test_shifted_cuts_lie_a_part_of_a_piece_earlier():
+    shown = [copy.visible for copy in BalancedMask(2, 2, span=None).copies("abcdefgh")]
+    assert shown[:2] == [(0, 1, 2, 3), (4, 5, 6, 7)]
+    assert shown[2:] == [(0, 1, 6, 7), (2, 3, 4, 5)]
+    seeds = [BalancedMask(3, 2, span=None, seed=seed).copies("abcdefgh") for seed in (0, 1)]
+    assert seeds[0] == seeds[1]
+
+
 def test_exactly_the_first_blocks_can_be_touched():
     """The verifier tells from the number of words which copies an edit can change."""
-    for span in (1, 2, 5):
+    for span in (1, 2, 5, None):
         for blocks in (2, 3, 7):
             for count in range(25):
                 copies = BalancedMask(blocks, 2, span=span).copies(["w"] * count)
-                full = min(blocks, -(-count // span))
+                full = min(blocks, -(-count // (span or 1)))
                 expected = ([True] * full + [False] * (blocks - full)) * 2
                 assert [copy.touchable for copy in copies] == expected
                 assert [bool(copy.visible) for copy in copies] == expected

@@ -30,6 +30,8 @@ MECHANISMS = {
     "two blocks": (BalancedMask(2, seed=4), "substitute"),
     "masked": (BalancedMask(3, mask_token="[M]", seed=2), "substitute"),
     "spans": (BalancedMask(2, span=2, seed=3), "substitute"),
+    "pieces": (BalancedMask(3, span=None), "substitute"),
+    "shifted pieces": (BalancedMask(2, 2, span=None), "substitute"),
     "two partitions": (BalancedMask(3, 2, seed=5), "substitute"),
     "buckets": (HashBuckets(3, seed=1), "any"),
     "buckets, substitutions": (HashBuckets(3, seed=2), "substitute"),
@@ -527,7 +529,9 @@ def test_every_pair_of_nudges_within_the_margin_is_covered():
 
 
 @pytest.mark.parametrize("quantile", [0.01, 0.25, 0.5, 0.8, 0.99])
-@pytest.mark.parametrize("name", ["one partition", "two partitions", "buckets", "spans"])
+@pytest.mark.parametrize(
+    "name", ["one partition", "two partitions", "buckets", "spans", "shifted pieces"]
+)
 def test_no_edit_moves_a_quantile_past_its_bounds(name, quantile):
     """Logits without bounds: a changed copy may score anything, here -1000 or 1000."""
     mechanism, operations = MECHANISMS[name]

@@ -87,6 +87,9 @@ def honest(kind):
 HONEST = {
     "balanced": (BalancedMask(5), {}),
     "partitions": (BalancedMask(5, 4, span=2), {"threat": WordEdits(2)}),
+    "pieces": (BalancedMask(5, span=None), {}),
+    "shifted pieces": (BalancedMask(5, 4, span=None), {"threat": WordEdits(2)}),
+    "important words, pieces": (BalancedMask(9, 2, span=None), {"refine": KeepImportant(6, len)}),
     "many partitions of long texts": (BalancedMask(3, 30), {}),
     "masked": (BalancedMask(4, mask_token="[M]"), {"labels": LABELS}),
     "pre-attack": (BalancedMask(4), {"statement": "pre_attack"}),

@@ -95,6 +95,8 @@ KINDS = {
 HONEST = {
     "balanced": (BalancedMask(4), {}),
     "two partitions": (BalancedMask(3, 2, span=2), {"threat": WordEdits(2)}),
+    "pieces": (BalancedMask(4, span=None), {}),
+    "shifted pieces": (BalancedMask(3, 2, span=None), {"threat": WordEdits(2)}),
     "one block": (BalancedMask(1), {}),
     "masked": (BalancedMask(3, mask_token="[M]"), {"numerical_margin": 0}),
     "buckets": (HashBuckets(5), {"threat": WordEdits(2, "any")}),
