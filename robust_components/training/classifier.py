@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
+import math
 import random
 import time
 from pathlib import Path
@@ -25,10 +27,11 @@ from robust_components.models.embedded import HUB_ID, base_fingerprint, base_pat
 from robust_components.models.pooled_network import fresh_network
 from robust_components.models.text_classifier import TransformersTextClassifier
 from robust_components.models.text_encoding import TextEncoder
+from robust_components.smoothing import BalancedMask
 from robust_components.training.classifier_data import LabelledText, hold_out, read_texts
 from robust_components.training.classifier_loss import Settings, step_loss
 from robust_components.training.classifier_metrics import evaluate_texts
-from robust_components.training.classifier_options import DESCRIPTION, add_options
+from robust_components.training.classifier_options import DESCRIPTION, PIECES, add_options
 from robust_components.training.low_rank import LowRankNetwork
 
 DECAY = 0.99
@@ -55,12 +58,18 @@ def train(arguments: argparse.Namespace) -> None:
         )
     dev = [] if arguments.dev is None else read_texts(arguments.dev, labels)[0]
     print(f"{len(rows)} rows, {len(held)} held out to watch, {len(dev)} for the report", flush=True)
-    training = Training(settings, labels)
+    factors = arguments.head_factor or [1.0]
+    if len(factors) > 1 and not held:
+        raise ValueError(
+            f"--head-factor {factors} is chosen on the rows held out; pass one, or --held-out 200"
+        )
+    training = Training(settings, labels, arguments.checkpoint)
     if arguments.start_from is not None:
         training.start_from(arguments.start_from)
     training.run(rows, held, arguments.report_every)
     folder = arguments.output
     measured: dict[str, Any] = {"minutes": round(training.minutes(), 1)}
+    measured["head_factor"] = training.sharpen(factors, held)
     training.save(folder, arguments.name or folder.name, measured)
     if dev or held:
         what = "dev" if dev else "held_out"
@@ -80,14 +89,16 @@ def chosen_settings(arguments: argparse.Namespace) -> Settings:
         name: getattr(arguments, name)
         for name in (
             *("steps", "texts", "partitions", "temperature"),
-            *("plain_weight", "plain_share", "copy_weight", "rank"),
+            *("plain_weight", "plain_share", "copy_weight", "dropout", "rank"),
         )
     }
     named["learning_rate"] = arguments.lr
     for name in ("blocks", "spans", "radii"):
         value = getattr(arguments, name)
         named[name] = None if value is None else tuple(value)
-    if named["blocks"] is not None and named["spans"] is None:
+    if named["spans"] is not None:
+        named["spans"] = tuple(None if span == PIECES else span for span in named["spans"])
+    elif named["blocks"] is not None:
         named["spans"] = (1,) * len(named["blocks"])
     chosen = {name: value for name, value in named.items() if value is not None}
     settings = Settings(seed=arguments.seed, **chosen)
@@ -105,9 +116,15 @@ def chosen_settings(arguments: argparse.Namespace) -> Settings:
         raise ValueError(f"--temperature must be above 0, got {settings.temperature}; try 0.15")
     if not 0 < settings.plain_share <= 1:
         raise ValueError(f"--plain-share must be in (0, 1], got {settings.plain_share}")
+    if not 0 <= settings.dropout < 1:
+        raise ValueError(f"--dropout must be in [0, 1), got {settings.dropout}; try 0.1")
+    for factor in arguments.head_factor or ():
+        if not 0 < factor < math.inf:
+            raise ValueError(f"--head-factor must be above 0, got {factor}; try 1 3 6")
     if min(settings.radii) < 0:
         raise ValueError(f"--radii must be at least 0, got {min(settings.radii)}")
-    settings.deployed()  # checks partitions and spans
+    for span in settings.spans:
+        BalancedMask(settings.blocks[0], settings.partitions, span=span)  # checks both
     return settings
 
 
@@ -117,15 +134,21 @@ class Training:
     Args:
         settings: hyper-parameters.
         labels: names of the labels.
+        checkpoint: file to go on from, if it is there, and to keep; ``None`` keeps nothing.
     """
 
-    def __init__(self, settings: Settings, labels: tuple[str, ...]) -> None:
+    def __init__(
+        self, settings: Settings, labels: tuple[str, ...], checkpoint: Path | None = None
+    ) -> None:
         self.settings = settings
+        self.checkpoint = checkpoint
         self.labels = labels
         self.network = fresh_network(base_path(), len(labels))
         self.tokenizer = AutoTokenizer.from_pretrained(base_path())
         self.encoder = TextEncoder(self.tokenizer, settings.max_length)
-        self.low_rank = LowRankNetwork(self.network, "bert", settings.rank)
+        self.low_rank = LowRankNetwork(
+            self.network, "bert", settings.rank, dropout=settings.dropout
+        )
         self.rng = random.Random(settings.seed)
         self.began = time.time()
 
@@ -155,12 +178,27 @@ class Training:
             lambda s: min((s + 1) / warmup, max(0.02, (settings.steps - s) / settings.steps)),
         )
         averaged = low_rank.state()
-        order: list[LabelledText] = []
+        order: list[int] = []
+        first = 0
         running: dict[str, float] = {}
-        for step in tqdm(range(settings.steps), mininterval=5, desc="training"):
+        saved = self._stored(rows)
+        if saved is not None:
+            low_rank.load_state(saved["state"])
+            optimizer.load_state_dict(saved["optimizer"])
+            schedule.load_state_dict(saved["schedule"])
+            averaged, order, running = saved["averaged"], saved["order"], saved["running"]
+            first = saved["step"]
+        progress = tqdm(
+            range(first, settings.steps),
+            initial=first,
+            total=settings.steps,
+            mininterval=5,
+            desc="training",
+        )
+        for step in progress:
             if len(order) < settings.texts:
-                order = self.rng.sample(rows, len(rows))
-            batch = [order.pop() for _ in range(settings.texts)]
+                order = self.rng.sample(range(len(rows)), len(rows))
+            batch = [rows[order.pop()] for _ in range(settings.texts)]
             low_rank.merge()
             loss, parts = step_loss(low_rank, self.encoder, batch, settings, self.rng)
             optimizer.zero_grad(set_to_none=True)
@@ -173,9 +211,73 @@ class Training:
                 averaged[name].lerp_(value, 1 - decay)
             for name, number in parts.items():
                 running[name] = 0.98 * running.get(name, number) + 0.02 * number
-            if (step + 1) % report_every == 0:
+            if (step + 1) % report_every == 0 or step + 1 == settings.steps:
+                if self.checkpoint is not None:
+                    parts_kept = {"optimizer": optimizer, "schedule": schedule}
+                    kept = {name: one.state_dict() for name, one in parts_kept.items()}
+                    kept |= {"step": step + 1, "averaged": averaged, "order": order}
+                    self._store({**kept, "running": running, **self._identity(rows)})
                 self._watch(step + 1, averaged, held, running)
         low_rank.load_state(averaged)
+
+    def _identity(self, rows: list[LabelledText]) -> dict[str, Any]:
+        """What must be the same for a checkpoint to be gone on from."""
+        digest = hashlib.sha256(repr((self.labels, rows)).encode("utf-8", "surrogatepass"))
+        return {"settings": self.settings.to_dict(), "rows": digest.hexdigest()}
+
+    def _store(self, kept: dict[str, Any]) -> None:
+        assert self.checkpoint is not None
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.checkpoint.with_name(self.checkpoint.name + ".new")
+        more = {"state": self.low_rank.state(), "minutes": self.minutes()}
+        random_states = {"rng": self.rng.getstate(), "torch": torch.get_rng_state()}
+        torch.save({**kept, **more, **random_states}, fresh)
+        fresh.replace(self.checkpoint)
+
+    def _stored(self, rows: list[LabelledText]) -> dict[str, Any] | None:
+        """The checkpoint to go on from, if there is one.
+
+        Raises:
+            ValueError: it is of other settings or rows.
+        """
+        if self.checkpoint is None or not self.checkpoint.is_file():
+            return None
+        saved: dict[str, Any] = torch.load(self.checkpoint, weights_only=True)
+        now = self._identity(rows)
+        changed = [
+            name for name in now["settings"] if saved["settings"].get(name) != now["settings"][name]
+        ]
+        changed += [name for name in ("rows",) if saved["rows"] != now["rows"]]
+        if changed:
+            raise ValueError(
+                f"--checkpoint {self.checkpoint} is of another run: {', '.join(changed)} differ; "
+                "repeat its options, or name a new file"
+            )
+        self.began = time.time() - 60 * saved["minutes"]
+        self.rng.setstate(saved["rng"])
+        torch.set_rng_state(saved["torch"])
+        return saved
+
+    def sharpen(self, factors: list[float], held: list[LabelledText]) -> float:
+        """Multiply the head by the factor with the most certified on ``held``; returns it."""
+        head = {name: one.detach().clone() for name, one in self.low_rank.whole.items()}
+        head = {name: one for name, one in head.items() if name.startswith("classifier.")}
+
+        def multiply(factor: float) -> None:
+            with torch.no_grad():
+                for name, value in head.items():
+                    self.low_rank.whole[name].copy_(factor * value)
+            self.low_rank.merge()
+
+        shares: dict[float, float] = {}
+        for factor in factors if len(factors) > 1 else []:
+            multiply(factor)
+            found = evaluate_texts(self.classifier(), held, self.settings.deployed())
+            shares[factor] = sum(found[f"soft_{radius}"] for radius in range(3))
+            print(json.dumps({"head_factor": factor, **found}), flush=True)
+        chosen = max(factors, key=lambda factor: shares.get(factor, 0.0))
+        multiply(chosen)
+        return chosen
 
     def _watch(
         self,

@@ -7,7 +7,7 @@ a class is their mean. An attacker who touches R copies lifts a rival j above th
 
 so the loss is cross-entropy between the mean of y and the *lifted* means of its rivals, with R
 drawn anew for each text, plus smaller cross-entropies of the unmasked text and of each copy alone.
-Copies come from ``BalancedMask`` with a seed of their own each time.
+Copies come from ``BalancedMask``, each time with a seed, or with cuts, of their own.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from robust_components.models.text_encoding import TextEncoder
 from robust_components.smoothing import BalancedMask, MaskedCopy, split_words
 from robust_components.training.classifier_data import LabelledText
 
+CUTS = 16
+"""Places in a run of neighbouring words where training may cut it."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -35,7 +38,8 @@ class Settings:
         steps: optimiser steps.
         texts: texts a step.
         blocks: numbers of copies to draw from, one a step; the first is deployed.
-        spans: neighbouring words that stay together, one number for each of ``blocks``.
+        spans: neighbouring words that stay together, one number for each of ``blocks``; ``None``
+            for runs of neighbouring words, one a copy.
         partitions: partitions deployed; training sees one at a time.
         radii: word budgets R to draw from, one a text.
         temperature: of the smoothed cross-entropy, in units of the mean probability.
@@ -43,6 +47,7 @@ class Settings:
         plain_share: share of a step's texts that are also read unmasked, in (0, 1].
         copy_weight: weight of the loss on single copies.
         learning_rate: peak of a linear warm-up and decay.
+        dropout: in every layer of the encoder, in [0, 1).
         rank: of the low-rank updates.
         max_length: tokens of a text.
         tokens_a_batch: most tokens of a pass, padding included; copies and whole texts differ in
@@ -53,7 +58,7 @@ class Settings:
     steps: int = 900
     texts: int = 24
     blocks: tuple[int, ...] = (10,)
-    spans: tuple[int, ...] = (1,)
+    spans: tuple[int | None, ...] = (1,)
     partitions: int = 1
     radii: tuple[int, ...] = (0, 1, 1, 2)
     temperature: float = 0.15
@@ -61,6 +66,7 @@ class Settings:
     plain_share: float = 1.0
     copy_weight: float = 0.3
     learning_rate: float = 1e-3
+    dropout: float = 0.0
     rank: int = 16
     max_length: int = 256
     tokens_a_batch: int = 1024
@@ -95,8 +101,7 @@ def step_loss(
     blocks, span = settings.blocks[kind], settings.spans[kind]
     made: list[MaskedCopy] = []
     for item in batch:
-        mask = BalancedMask(blocks, span=span, seed=rng.randrange(1 << 30))
-        made.extend(mask.copies(split_words(item.text)))
+        made.extend(fresh_copies(split_words(item.text), blocks, span, rng))
     copies = [copy.text for copy in made if copy.visible]
     shown = torch.tensor([bool(copy.visible) for copy in made]).view(len(batch), blocks)
     whole = [item.text for item in batch[: max(1, round(settings.plain_share * len(batch)))]]
@@ -118,6 +123,17 @@ def step_loss(
         "copy": float(alone.detach()),
         "won": float(won),
     }
+
+
+def fresh_copies(
+    words: Sequence[str], blocks: int, span: int | None, rng: random.Random
+) -> list[MaskedCopy]:
+    """One partition of ``words`` into ``blocks`` copies, drawn anew."""
+    if span is not None:
+        return BalancedMask(blocks, span=span, seed=rng.randrange(1 << 30)).copies(words)
+    chosen = rng.randrange(CUTS)
+    made = BalancedMask(blocks, CUTS, span=None).copies(words)
+    return made[chosen * blocks : (chosen + 1) * blocks]
 
 
 def lifted_means(votes: Tensor, shown: Tensor, target: Tensor, radii: Tensor) -> Tensor:

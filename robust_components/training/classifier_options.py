@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+PIECES = "pieces"
 DESCRIPTION = (
     "Fine-tune a classifier on masked copies of texts, so that the mean over copies is right by a "
     "wide margin, as CluCertClassifier deploys it: a low-rank adapter over all-MiniLM-L6-v2. Rows "
     "are lines 'text<TAB>label' or JSON with 'text' and 'label'. At the end plain, smoothed and "
     "certified accuracy on --dev, or on the rows held out, are reported."
 )
+
+
+def words_together(text: str) -> int | str:
+    """A number of words, or ``"pieces"``."""
+    return text if text == PIECES else int(text)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +43,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--spans",
-        type=int,
+        type=words_together,
         nargs="+",
         metavar="N",
-        help="neighbouring words that stay together, one number for each of --blocks (1)",
+        help="neighbouring words that stay together, one number for each of --blocks (1), or "
+        "'pieces': every copy shows one run of neighbouring words",
     )
     add("--partitions", type=int, help="partitions to be deployed (1)")
     add("--radii", type=int, nargs="+", metavar="R", help="edited words to train against")
@@ -51,7 +58,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--plain-weight", type=float, help="weight of the loss on unmasked texts")
     add("--plain-share", type=float, help="share of a step's texts also read unmasked, in (0, 1]")
     add("--copy-weight", type=float, help="weight of the loss on single copies")
+    add("--dropout", type=float, help="in every layer of the encoder, in [0, 1) (0)")
     add("--rank", type=int, help="of the adapter (16)")
+    add(
+        "--head-factor",
+        type=float,
+        nargs="+",
+        metavar="F",
+        help="multiply the trained head, which makes probabilities sharper and changes no label of "
+        "a single text; of several, the one with the most certified for 0 to 2 words on the rows "
+        "held out",
+    )
+    add(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="kept at every report; training goes on from it if it is there",
+    )
     add("--seed", type=int, default=0, help="of everything drawn")
-    add("--report-every", type=int, default=200, help="steps between figures (200)")
+    add("--report-every", type=int, default=200, help="steps between reports (200)")
     add("--threads", type=int, help="of torch")

@@ -28,6 +28,7 @@ class LowRankNetwork:
         rank: rank of the updates; scale is 1 (``lora_alpha == r``).
         full: trains every parameter instead, without low-rank updates.
         dtype: of the forward and backward passes; master weights are float32.
+        dropout: probability of every dropout layer of ``network``, in [0, 1).
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class LowRankNetwork:
         *,
         full: bool = False,
         dtype: torch.dtype = torch.bfloat16,
+        dropout: float = 0.0,
     ) -> None:
         for module in network.modules():
             if isinstance(module, nn.Dropout):
-                module.p = 0.0
+                module.p = dropout
         self.body = body
         self.rank = rank
         self.dtype = dtype
