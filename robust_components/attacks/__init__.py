@@ -7,6 +7,7 @@ from robust_components.attacks.classification import (
     Judge,
     Judgement,
 )
+from robust_components.attacks.guided import GradientSubstitution, MultiGranular
 from robust_components.attacks.insertion import InsertedSentence, PrependedTrigger, QueryStuffing
 from robust_components.attacks.misspellings import DeepWordBug, TextBugger
 from robust_components.attacks.passages import (
@@ -25,9 +26,11 @@ __all__ = [
     "ClassificationAttack",
     "ClassificationAttackResult",
     "DeepWordBug",
+    "GradientSubstitution",
     "InsertedSentence",
     "Judge",
     "Judgement",
+    "MultiGranular",
     "PrependedTrigger",
     "QueryStuffing",
     "TextBugger",

@@ -105,6 +105,20 @@ class PairEncoder:
             cut.append(len(ids) > room)
         return rows, cut
 
+    def document_places(self, query: str, row: dict[str, list[int]]) -> range:
+        """Where the document's tokens stand in a row that :meth:`encode` made for ``query``."""
+        start = len(self._layout.before) + len(self._layout.between)
+        start += min(len(self._pieces.ids([query])[0]), self.max_length // 2)
+        return range(start, len(row["input_ids"]) - len(self._layout.after))
+
+    def ids_of(self, text: str) -> list[int]:
+        """Token ids of one text alone."""
+        return self._pieces.ids([text])[0]
+
+    def word_of_token(self, words: Sequence[str]) -> list[int]:
+        """For every token of the document that ``words`` make, the index of its word."""
+        return self._pieces.word_of_token(words)
+
     def _short(self, query: list[int]) -> list[int]:
         most = self.max_length // 2
         if len(query) > most:

@@ -160,26 +160,35 @@ class TransformersPairScorer:
         if not documents:
             return [], []
         rows, cuts = self.encoder.encode([(query, document) for document in documents])
-        logits = self._logits(rows)
-        logit = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+        logit = self._logits(rows)
         return (logit if self.output == "logit" else logit.sigmoid()).tolist(), cuts
 
     def truncates(self, query: str, documents: Sequence[str]) -> list[bool]:
         """Whether each document is cut when it is scored for ``query``."""
         return self.encoder.encode([(query, document) for document in documents])[1]
 
-    def _logits(self, rows: Sequence[dict[str, list[int]]]) -> torch.Tensor:
-        """Float64 logits of shape (rows, labels), computed in float32."""
-        return in_order(self._forward, self.encoder, rows, self.tokens_a_batch, self.device)
-
     @torch.inference_mode()
+    def _logits(self, rows: Sequence[dict[str, list[int]]]) -> torch.Tensor:
+        """Float64 logits of shape (rows,), computed in float32."""
+        tokens, device = self.tokens_a_batch, self.device
+        return in_order(self.relevance, self.encoder, rows, tokens, device).cpu()
+
+    def relevance(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Float64 logits of shape (rows,), computed in float32; differentiable.
+
+        Args:
+            inputs: a batch as :class:`PairEncoder` pads it.
+        """
+        logits = self._forward(inputs).double()
+        return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+
     def _forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         if not self.writes:
             logits: torch.Tensor = self.network(**inputs).logits
-            return logits.double().cpu()
+            return logits
         first = torch.full((len(inputs["input_ids"]), 1), self._start, device=self.device)
         logits = self.network(**inputs, decoder_input_ids=first).logits[:, 0]
-        return logits[:, self._answers].double().cpu()
+        return logits[:, self._answers]
 
 
 def _trained_with(folder: Path) -> dict[str, Any]:

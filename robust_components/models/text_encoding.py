@@ -56,6 +56,17 @@ class TextPieces:
         encoded = self._text.encode_batch_fast(clean, add_special_tokens=False)
         return [self._plain(encoding.ids) for encoding in encoded]
 
+    def word_of_token(self, words: Sequence[str]) -> list[int]:
+        """For every token of ``words`` joined by spaces, the index of the word it ends in."""
+        clean = [word.encode("utf-8", "replace").decode("utf-8") for word in words]
+        owner = [at for at, word in enumerate(clean) for _ in range(len(word) + 1)]
+        encoded = self._text.encode(" ".join(clean), add_special_tokens=False)
+        return [
+            owner[min(max(0, end - 1), len(owner) - 1)]
+            for id, (_, end) in zip(encoded.ids, encoded.offsets, strict=True)
+            if self._unknown_id is not None or id not in self._special
+        ]
+
     def _plain(self, ids: list[int]) -> list[int]:
         if self._special.isdisjoint(ids):
             return ids

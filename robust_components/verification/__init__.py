@@ -24,6 +24,7 @@ from robust_components.verification import (
     clucert,
     decoding,
     keyword,
+    neuron_repair,
     passages,
     ranking,
     robustmask,
@@ -78,6 +79,7 @@ METHODS: dict[str, Method] = {
         sampled_classification.problems, frozenset({"probabilistic"}), classified_text.THREATS
     ),
     "clucert": Method(clucert.problems, frozenset({"heuristic"}), classified_text.THREATS),
+    "neuron_repair": Method(neuron_repair.problems, frozenset({"empirical"}), word_edits.THREATS),
     "robustmask": Method(robustmask.problems, frozenset({"heuristic"}), word_edits.THREATS),
 }
 

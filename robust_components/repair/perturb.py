@@ -1,0 +1,252 @@
+"""Inverse perturbation: moves chosen neurons back to what they were on the clean documents.
+
+Source: "Stop Hardening Everything" (Liu et al.), inverse perturbation, with the clean activation
+of the model as it was as a frozen target: the printed loss alone rewards neurons that are dead.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robust_components.checks import positive_integer
+from robust_components.repair.neurons import FeedForward, by_layer
+from robust_components.repair.scan import batches, check_pooling
+
+Pairs = Sequence[tuple[str, str]]
+Map = tuple[Tensor, Tensor | None]
+
+
+@dataclass(frozen=True)
+class NeuronRows:
+    """Rows of one linear map that belong to chosen neurons.
+
+    Attributes:
+        name: of the map.
+        index: int64 (rows,), which rows.
+        weight: float (rows, inputs).
+        bias: float (rows,), or ``None``.
+    """
+
+    name: str
+    index: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+
+def read_rows(layers: Sequence[FeedForward], chosen: Sequence[int]) -> list[NeuronRows]:
+    """Copies of the rows that make the chosen neurons, as they are now."""
+    found = []
+    for layer, own in zip(layers, by_layer(layers, chosen), strict=True):
+        for rows in layer.rows if own else ():
+            index = torch.tensor(own) + rows.offset
+            linear = rows.linear
+            bias = None if linear.bias is None else linear.bias.detach()[index].clone()
+            found.append(NeuronRows(rows.name, index, linear.weight.detach()[index].clone(), bias))
+    return found
+
+
+def write_rows(network: Any, rows: Sequence[NeuronRows]) -> None:
+    """Put rows into a network, bit for bit."""
+    modules = dict(network.named_modules())
+    with torch.no_grad():
+        for one in rows:
+            linear = modules[one.name]
+            linear.weight[one.index] = one.weight.to(linear.weight)
+            if one.bias is not None:
+                linear.bias[one.index] = one.bias.to(linear.bias)
+
+
+@contextmanager
+def kept(network: Any, rows: Sequence[NeuronRows]) -> Iterator[None]:
+    """Put ``rows`` back at the end of the block, however it ends."""
+    try:
+        yield
+    finally:
+        write_rows(network, rows)
+
+
+def check_precision(layers: Sequence[FeedForward], step: float) -> None:
+    """Refuse weights in which a step would vanish in rounding."""
+    for layer in layers:
+        for rows in layer.rows:
+            weight = rows.linear.weight
+            if torch.finfo(weight.dtype).bits < 32:
+                size = float(weight.detach().float().abs().mean())
+                smallest = size * torch.finfo(weight.dtype).eps
+                raise ValueError(
+                    f"{rows.name} has {weight.dtype} weights, whose neighbours lie about "
+                    f"{smallest:.1e} apart, and a step is {step:.1e}: it would vanish or jump; "
+                    "call network.float() and repair that"
+                )
+
+
+class LayerInputs:
+    """What a layer's first maps read for some pairs, at the positions that count.
+
+    Args:
+        values: float (tokens, inputs).
+        owner: int64 (tokens,), the pair of each token.
+        pairs: number of pairs.
+    """
+
+    def __init__(self, values: Tensor, owner: Tensor, pairs: int) -> None:
+        self.values = values
+        self.owner = owner
+        self.pairs = pairs
+        counts = torch.bincount(owner, minlength=pairs).clamp(min=1)
+        self.share = (1.0 / counts[owner]).to(values.dtype).unsqueeze(1)
+
+    def means(self, layer: FeedForward, maps: Sequence[Map]) -> Tensor:
+        """(pairs, neurons): means of the neurons whose rows are ``maps``, one a linear map."""
+        products = [torch.nn.functional.linear(self.values, *one) for one in maps]
+        values = layer.function(products[0])
+        if len(products) == 2:
+            values = values * products[1]
+        empty = values.new_zeros(self.pairs, values.shape[1])
+        return empty.index_add(0, self.owner, values * self.share)
+
+
+def capture(
+    scorer: Any, layers: Sequence[FeedForward], pairs: Pairs, pooling: str
+) -> list[LayerInputs]:
+    """What each layer reads for ``pairs``; one forward pass of every pair."""
+    caught: dict[str, Tensor] = {}
+    hooks: list[Any] = []
+    parts: list[list[Tensor]] = [[] for _ in layers]
+    owners: list[list[Tensor]] = [[] for _ in layers]
+
+    def keeper(name: str) -> Callable[..., None]:
+        def keep(module: Any, given: tuple[Tensor, ...]) -> None:
+            caught[name] = given[0]
+
+        return keep
+
+    try:
+        for layer in layers:
+            first = layer.rows[0].linear
+            hooks.append(first.register_forward_pre_hook(keeper(layer.name)))
+        with torch.no_grad():
+            for batch in batches(scorer, pairs, pooling):
+                scorer.relevance(batch.inputs)
+                places = torch.tensor(batch.places, device=batch.mask.device)
+                for at, layer in enumerate(layers):
+                    mask = batch.mask[:, :1].clamp(min=1) if layer.single else batch.mask
+                    row, position = mask.bool().nonzero(as_tuple=True)
+                    parts[at].append(caught[layer.name][row, position])
+                    owners[at].append(places[row])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [
+        LayerInputs(torch.cat(values), torch.cat(owner), len(pairs))
+        for values, owner in zip(parts, owners, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """How far and how long to go.
+
+    Args:
+        step: eta, length of a sign-gradient step in every weight, above 0.
+        rounds: how often what the layers read is taken anew, at least 1.
+        steps: steps in each round, at least 1.
+        anchor: mu, weight of staying where the clean documents were, at least 0.
+        sample: probes of a round, drawn at random, at least 1.
+        seed: of the draws.
+        pooling: see :func:`~robust_components.repair.scan.batches`.
+    """
+
+    step: float = 5e-6
+    rounds: int = 8
+    steps: int = 50
+    anchor: float = 1.0
+    sample: int = 128
+    seed: int = 0
+    pooling: str = "document"
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "steps", "sample"):
+            positive_integer(name, getattr(self, name))
+        if not 0 < self.step < 1:
+            raise ValueError(f"step must be in (0, 1), got {self.step!r}; 5e-6 is published")
+        if not 0 <= self.anchor < math.inf:
+            raise ValueError(f"anchor must be at least 0, got {self.anchor!r}; 1 is usual")
+        check_pooling(self.pooling)
+
+
+def perturb(
+    scorer: Any,
+    layers: Sequence[FeedForward],
+    chosen: Sequence[int],
+    clean: Pairs,
+    adversarial: Pairs,
+    targets: Tensor,
+    settings: Perturbation,
+) -> Iterator[list[NeuronRows]]:
+    """Move the chosen neurons' rows by sign-gradient steps; yields the rows after every round.
+
+    The loss is ``|m(d_adv) - m_0(d)|^2 + mu |m(d) - m_0(d)|^2`` over the chosen neurons, where m_0
+    belongs to the network before any step. What a layer reads is taken from the network at the
+    beginning of a round and stays as it is during the round's steps, so that a step costs the
+    chosen neurons alone; the gradient is then that of each neuron by its own rows.
+
+    The network holds the rows that were yielded last; put the old ones back with :func:`kept`.
+
+    Args:
+        clean, adversarial: pairs of query and document, of the same length.
+        targets: float (pairs, neurons), means m_0(d) of all neurons.
+
+    Raises:
+        ValueError: the weights are of half precision.
+    """
+    check_precision(layers, settings.step)
+    own = by_layer(layers, chosen)
+    first_neuron = [sum(layer.width for layer in layers[:at]) for at in range(len(layers))]
+    busy = [at for at, some in enumerate(own) if some]
+    rng = random.Random(settings.seed)
+    for _ in range(settings.rounds):
+        drawn = rng.sample(range(len(clean)), min(settings.sample, len(clean)))
+        some_layers = [layers[at] for at in busy]
+        before = capture(scorer, some_layers, [clean[i] for i in drawn], settings.pooling)
+        after = capture(scorer, some_layers, [adversarial[i] for i in drawn], settings.pooling)
+        for at, calm, moved in zip(busy, before, after, strict=True):
+            columns = torch.tensor(own[at]) + first_neuron[at]
+            target = targets[torch.tensor(drawn)][:, columns].to(calm.values)
+            _descend(layers[at], own[at], calm, moved, target, settings)
+        yield read_rows(layers, chosen)
+
+
+def _descend(
+    layer: FeedForward,
+    own: Sequence[int],
+    before: LayerInputs,
+    after: LayerInputs,
+    target: Tensor,
+    settings: Perturbation,
+) -> None:
+    """One round's steps on one layer."""
+    rows = read_rows([layer], own)
+    maps = [(one.weight, one.bias) for one in rows]
+    moving = [one.requires_grad_() for pair in maps for one in pair if one is not None]
+    for _ in range(settings.steps):
+        with torch.enable_grad():
+            gap = (after.means(layer, maps) - target).square().sum()
+            drift = (before.means(layer, maps) - target).square().sum()
+            slopes = torch.autograd.grad(gap + settings.anchor * drift, moving)
+        with torch.no_grad():
+            for values, slope in zip(moving, slopes, strict=True):
+                values -= settings.step * slope.sign()
+    with torch.no_grad():
+        for place, one in zip(layer.rows, rows, strict=True):
+            place.linear.weight[one.index] = one.weight.detach()
+            if one.bias is not None:
+                place.linear.bias[one.index] = one.bias.detach()

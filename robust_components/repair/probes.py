@@ -1,0 +1,154 @@
+"""Probes: attacked lists on which a ranker is scanned, repaired and measured."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from robust_components.attacks.attack import Attack
+from robust_components.models.protocols import PairScorer
+
+FIELDS = {"query", "documents", "target", "adversarial", "attack", "relevant"}
+LEAST = 8
+"""Probes below which nothing can be held out."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One document of a ranked list before and after an attack on the ranker.
+
+    Args:
+        query: the query.
+        documents: the candidates, the target as it was among them; the target alone will do, but
+            then nothing is known about ranks.
+        target: index of the target.
+        adversarial: the target's text after the attack.
+        attack: name of the attack.
+        relevant: indices of relevant documents, as far as known.
+    """
+
+    query: str
+    documents: tuple[str, ...]
+    target: int
+    adversarial: str
+    attack: str = "unknown"
+    relevant: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "documents", tuple(self.documents))
+        object.__setattr__(self, "relevant", tuple(self.relevant))
+        if not 0 <= self.target < len(self.documents):
+            raise ValueError(
+                f"target must be in 0..{len(self.documents) - 1}, got {self.target}; it is the "
+                "index of the attacked document"
+            )
+        if not all(0 <= i < len(self.documents) for i in self.relevant):
+            raise ValueError(
+                f"relevant must hold indices in 0..{len(self.documents) - 1}, got {self.relevant}"
+            )
+
+    @property
+    def clean_pair(self) -> tuple[str, str]:
+        return self.query, self.documents[self.target]
+
+    @property
+    def adversarial_pair(self) -> tuple[str, str]:
+        return self.query, self.adversarial
+
+    def attacked(self) -> list[str]:
+        """The documents, the target replaced."""
+        found = list(self.documents)
+        found[self.target] = self.adversarial
+        return found
+
+
+def probe_with(
+    attack: Attack,
+    query: str,
+    documents: Sequence[str],
+    target: int,
+    scorer: PairScorer,
+    relevant: Sequence[int] = (),
+) -> Probe | None:
+    """What ``attack`` makes of the target, or ``None`` if it gains no score."""
+    result = attack.attack(query, documents, target, scorer)
+    if result.words_edited == 0 or result.score_after <= result.score_before:
+        return None
+    return Probe(query, tuple(documents), target, result.text, attack.name, tuple(relevant))
+
+
+def check_probes(probes: Sequence[Probe], least: int = LEAST) -> None:
+    """Whether there is enough to repair with.
+
+    Raises:
+        ValueError: there are too few, or none of them changes a document.
+    """
+    changed = sum(probe.adversarial != probe.documents[probe.target] for probe in probes)
+    if not changed:
+        raise ValueError(
+            f"{changed} of {len(probes)} probes change a document: the attack never succeeded, "
+            "there is nothing to repair; attack with a larger budget, or leave the ranker as it is"
+        )
+    if len(probes) < least:
+        raise ValueError(
+            f"at least {least} probes are needed, because some are held out, got {len(probes)}; "
+            "500 are usual"
+        )
+
+
+def probes_hash(probes: Iterable[Probe]) -> str:
+    """SHA-256 of the probes in their order."""
+    digest = hashlib.sha256()
+    for probe in probes:
+        digest.update(json.dumps(asdict(probe), sort_keys=True).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def write_probes(path: str | Path, probes: Iterable[Probe]) -> None:
+    """One JSON object a line."""
+    lines = [json.dumps(asdict(probe), ensure_ascii=False) + "\n" for probe in probes]
+    Path(path).write_text("".join(lines), encoding="utf-8")
+
+
+def read_probes(path: str | Path) -> list[Probe]:
+    """Probes from JSON lines with ``query``, ``documents``, ``target`` and ``adversarial``, or with
+    ``query``, ``document`` and ``adversarial``.
+
+    Raises:
+        ValueError: a line is neither; names it.
+    """
+    found = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(_probe(json.loads(line)))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{path}, line {number}: {error}; a probe has query, documents, target and "
+                "adversarial, or query, document and adversarial"
+            ) from error
+    return found
+
+
+def _probe(record: Any) -> Probe:
+    if not isinstance(record, dict):
+        raise ValueError(f"not a JSON object but {type(record).__name__}")
+    if "document" in record:
+        record = {**record, "documents": [record["document"]], "target": 0}
+        del record["document"]
+    unknown = sorted(record.keys() - FIELDS)
+    missing = sorted({"query", "documents", "target", "adversarial"} - record.keys())
+    if unknown or missing:
+        raise ValueError(f"fields {unknown} are unknown and {missing} missing")
+    texts = [record["query"], record["adversarial"], *record["documents"]]
+    if isinstance(record["documents"], str) or not all(isinstance(one, str) for one in texts):
+        raise TypeError("query, documents and adversarial must be texts")
+    if isinstance(record["target"], bool) or not isinstance(record["target"], int):
+        raise TypeError(f"target must be a whole number, got {record['target']!r}")
+    return Probe(**record)

@@ -1,0 +1,192 @@
+"""The whole repair: scan, select, perturb, guard; its result is a patch."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from robust_components.models.pair_scorer import TransformersPairScorer
+from robust_components.repair.guard import Drift, Limits, Measured, Measuring, objections
+from robust_components.repair.neurons import find_layers, number_of_neurons
+from robust_components.repair.patch import Patch, weights_hash
+from robust_components.repair.perturb import (
+    NeuronRows,
+    Perturbation,
+    check_precision,
+    kept,
+    perturb,
+    read_rows,
+)
+from robust_components.repair.probes import Probe, check_probes, probes_hash
+from robust_components.repair.scan import scan
+from robust_components.repair.select import (
+    check_count,
+    check_share,
+    maximum_marginal_vulnerability,
+)
+
+Progress = Callable[[str, int, int], object]
+
+
+class RepairRolledBackError(RuntimeError):
+    """The repair did not hold on held-out probes; the model is as it was.
+
+    Attributes:
+        objections: why, one sentence each.
+        figures: what was measured.
+    """
+
+    def __init__(self, found: Sequence[str], figures: dict[str, Any]) -> None:
+        super().__init__(
+            f"the repair was rolled back: {'; '.join(found)}. Try other steps, more neurons or "
+            "more probes, or loosen the limits"
+        )
+        self.objections = tuple(found)
+        self.figures = figures
+
+
+def repair(
+    scorer: TransformersPairScorer,
+    probes: Sequence[Probe],
+    *,
+    neurons: int = 128,
+    trade_off: float = 0.7,
+    perturbation: Perturbation | None = None,
+    limits: Limits | None = None,
+    held_out: float = 0.2,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Patch:
+    """Find the neurons attacks go through and move them back; the model is left as it was.
+
+    Nothing is trained: rows of ``neurons`` neurons take sign-gradient steps until held-out probes
+    improve no more. The patch says what was measured; that is no guarantee.
+
+    Args:
+        scorer: the ranker; its weights are changed while this runs and restored however it ends.
+        probes: successful attacks on this ranker; 500 are usual.
+        neurons: K, in 1..neurons of the model.
+        trade_off: lambda of the selection, in [0, 1].
+        perturbation: how far and how long to go.
+        limits: what clean lists may lose.
+        held_out: share of the probes kept to decide when to stop, in (0, 1); queries are not
+            divided.
+        seed: of the division and the draws.
+        progress: called with the stage, and steps done and in all.
+
+    Raises:
+        ValueError: the model cannot be repaired, the probes are too few, or none succeeded.
+        RepairRolledBackError: no round passed the guard.
+    """
+    started = time.perf_counter()
+    settings = Perturbation(seed=seed) if perturbation is None else perturbation
+    limits = Limits() if limits is None else limits
+    check_scorer(scorer)
+    check_probes(probes)
+    trade_off = check_share("trade_off", trade_off)
+    layers = find_layers(scorer.network)
+    neurons = check_count(neurons, number_of_neurons(layers))
+    check_precision(layers, settings.step)
+    fit, held = divide(probes, held_out, seed)
+
+    def tell(stage: str) -> Callable[[int, int], object] | None:
+        return None if progress is None else lambda done, of: progress(stage, done, of)
+
+    found = scan(scorer, fit, pooling=settings.pooling, progress=tell("scan"))
+    chosen = maximum_marginal_vulnerability(
+        found.vulnerability, found.behaviour, neurons, trade_off
+    )
+    base = weights_hash(scorer.network)
+    original = read_rows(layers, chosen)
+    first = Measuring(scorer, held)
+    best: tuple[list[NeuronRows], Measured, Drift] | None = None
+    last: tuple[tuple[str, ...], Measured, Drift] | None = None
+    with kept(scorer.network, original):
+        rounds = perturb(
+            scorer,
+            layers,
+            chosen,
+            [p.clean_pair for p in fit],
+            [p.adversarial_pair for p in fit],
+            found.clean,
+            settings,
+        )
+        for number, rows in enumerate(rounds, start=1):
+            now = Measuring(scorer, held)
+            measured, drift = now.measured(), first.drift(now)
+            against = objections(first.measured(), measured, drift, limits)
+            last = (against, measured, drift)
+            if progress is not None:
+                progress("perturb", number, settings.rounds)
+            if not against and (best is None or measured.gain < best[1].gain):
+                best = (rows, measured, drift)
+            elif best is not None:
+                break  # held-out probes improve no more
+    if best is None:
+        assert last is not None
+        against, measured, drift = last
+        raise RepairRolledBackError(against, _figures(first.measured(), measured, drift))
+    chosen_rows, measured, drift = best
+    return Patch(
+        rows=tuple(chosen_rows),
+        base=base,
+        base_name=scorer.name,
+        settings={
+            "neurons": neurons,
+            "trade_off": trade_off,
+            "perturbation": asdict(settings),
+            "limits": asdict(limits),
+            "held_out": held_out,
+            "seed": seed,
+            "attacks": sorted({probe.attack for probe in probes}),
+            "probes": len(probes),
+            "seconds": round(time.perf_counter() - started, 1),
+        },
+        probes=probes_hash(probes),
+        figures=_figures(first.measured(), measured, drift),
+    )
+
+
+def _figures(before: Measured, after: Measured, drift: Drift) -> dict[str, Any]:
+    return {
+        "held_out": {"before": before.to_dict(), "after": after.to_dict()},
+        "clean_drift": drift.to_dict(),
+    }
+
+
+def check_scorer(scorer: Any) -> None:
+    """Whether the ranker has weights to repair.
+
+    Raises:
+        TypeError: it has not.
+    """
+    if not isinstance(scorer, TransformersPairScorer):
+        raise TypeError(
+            f"model must be a TransformersPairScorer, whose weights can be changed, got "
+            f"{type(scorer).__name__}; load it with load_ranker or "
+            "TransformersPairScorer.from_pretrained"
+        )
+
+
+def divide(probes: Sequence[Probe], held_out: float, seed: int) -> tuple[list[Probe], list[Probe]]:
+    """Probes to repair with and probes to hold out; those of one query stay together.
+
+    Raises:
+        ValueError: the share is not in (0, 1), or one side would be empty.
+    """
+    if isinstance(held_out, bool) or not 0 < held_out < 1:
+        raise ValueError(f"held_out must be in (0, 1), got {held_out!r}; 0.2 is usual")
+    queries = sorted({probe.query for probe in probes})
+    random.Random(seed).shuffle(queries)
+    kept_out = set(queries[: max(1, round(held_out * len(queries)))])
+    fit = [probe for probe in probes if probe.query not in kept_out]
+    held = [probe for probe in probes if probe.query in kept_out]
+    if not fit:
+        raise ValueError(
+            f"{len(queries)} query cannot be divided into probes to repair with and to hold out; "
+            "probe with more queries"
+        )
+    return fit, held

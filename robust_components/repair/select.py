@@ -1,0 +1,97 @@
+"""Which neurons to repair: maximum marginal vulnerability, and simpler rules to compare with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robust_components.checks import positive_integer
+
+
+def maximum_marginal_vulnerability(
+    vulnerability: NDArray[np.floating[Any]],
+    behaviour: NDArray[np.floating[Any]],
+    count: int,
+    trade_off: float = 0.7,
+) -> list[int]:
+    """Vulnerable neurons that behave differently from each other, chosen greedily.
+
+    Each step takes the neuron with the largest ``trade_off * V_i / max V - (1 - trade_off) *
+    max_j cos(u_i, u_j)`` over the chosen ``j``, the lowest index if several are equal. V is divided
+    by its maximum: otherwise the cosine decides alone. A neuron that never moves has cosine 0.
+
+    Source: "Stop Hardening Everything" (Liu et al.), maximum marginal vulnerability, in the manner
+    of maximal marginal relevance (Carbonell & Goldstein 1998).
+
+    Args:
+        vulnerability: V, shape (neurons,), not negative.
+        behaviour: u, shape (neurons, probes).
+        count: K, in 1..neurons.
+        trade_off: lambda in [0, 1]; 1 is top-K without diversity.
+
+    Returns:
+        K indices in the order they were chosen.
+
+    Raises:
+        ValueError: an argument is outside its range, or no neuron is vulnerable.
+    """
+    neurons = len(vulnerability)
+    if behaviour.ndim != 2 or len(behaviour) != neurons:
+        raise ValueError(
+            f"behaviour must have shape ({neurons}, probes), got {behaviour.shape}; pass both "
+            "arrays of one scan"
+        )
+    count = check_count(count, neurons)
+    trade_off = check_share("trade_off", trade_off)
+    largest = float(vulnerability.max())
+    if not np.isfinite(vulnerability).all() or largest <= 0:
+        raise ValueError(
+            f"the largest vulnerability is {largest}: no neuron moves the score under these "
+            "probes; probe with attacks that succeed"
+        )
+    relevance = trade_off * (vulnerability.astype(np.float64) / largest)
+    unit = behaviour.astype(np.float64)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    nearest = np.zeros(neurons)
+    open_ = np.ones(neurons, dtype=bool)
+    chosen: list[int] = []
+    for _ in range(count):
+        worth = relevance - (1 - trade_off) * nearest
+        worth[~open_] = -np.inf
+        best = int(worth.argmax())
+        chosen.append(best)
+        open_[best] = False
+        cosine = unit @ unit[best]
+        nearest = cosine if len(chosen) == 1 else np.maximum(nearest, cosine)
+    return chosen
+
+
+def top_vulnerable(vulnerability: NDArray[np.floating[Any]], count: int) -> list[int]:
+    """The ``count`` most vulnerable neurons, whatever they have in common."""
+    count = check_count(count, len(vulnerability))
+    return [int(i) for i in np.argsort(-vulnerability, kind="stable")[:count]]
+
+
+def random_neurons(neurons: int, count: int, seed: int) -> list[int]:
+    """``count`` neurons drawn at random."""
+    count = check_count(count, neurons)
+    return [int(i) for i in np.random.default_rng(seed).choice(neurons, count, replace=False)]
+
+
+def check_count(count: int, neurons: int) -> int:
+    """K within the neurons there are."""
+    count = positive_integer("neurons", count)
+    if count > neurons:
+        raise ValueError(
+            f"neurons must be at most {neurons}, the neurons of this model, got {count}; lower it"
+        )
+    return count
+
+
+def check_share(name: str, value: float) -> float:
+    """A number in [0, 1]."""
+    if isinstance(value, bool) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be in [0, 1], got {value!r}; 0.7 is the published value")
+    return float(value)
