@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import hashlib
 import json
 import math
@@ -28,6 +29,7 @@ from robust_components.models.pooled_network import fresh_network
 from robust_components.models.text_classifier import TransformersTextClassifier
 from robust_components.models.text_encoding import TextEncoder
 from robust_components.smoothing import BalancedMask
+from robust_components.training.classifier_choice import GOALS, Choice, choose
 from robust_components.training.classifier_data import LabelledText, hold_out, read_texts
 from robust_components.training.classifier_loss import Settings, step_loss
 from robust_components.training.classifier_metrics import evaluate_texts
@@ -58,10 +60,12 @@ def train(arguments: argparse.Namespace) -> None:
         )
     dev = [] if arguments.dev is None else read_texts(arguments.dev, labels)[0]
     print(f"{len(rows)} rows, {len(held)} held out to watch, {len(dev)} for the report", flush=True)
+    masks = deployable(arguments, settings)
     factors = arguments.head_factor or [1.0]
-    if len(factors) > 1 and not held:
+    if len(masks) * len(factors) > 1 and not held:
         raise ValueError(
-            f"--head-factor {factors} is chosen on the rows held out; pass one, or --held-out 200"
+            "--head-factor and --deploy are chosen on the rows held out; pass one of each, or "
+            "--held-out 200"
         )
     training = Training(settings, labels, arguments.checkpoint)
     if arguments.start_from is not None:
@@ -69,11 +73,14 @@ def train(arguments: argparse.Namespace) -> None:
     training.run(rows, held, arguments.report_every)
     folder = arguments.output
     measured: dict[str, Any] = {"minutes": round(training.minutes(), 1)}
-    measured["head_factor"] = training.sharpen(factors, held)
+    goals = arguments.goals or GOALS
+    choice = choose(training.classifier(), held, masks, factors, goals)
+    training.deploy(choice)
+    measured["head_factor"] = choice.factor
     training.save(folder, arguments.name or folder.name, measured)
     if dev or held:
         what = "dev" if dev else "held_out"
-        found = evaluate_texts(load_classifier(folder), dev or held, settings.deployed())
+        found = evaluate_texts(load_classifier(folder), dev or held, choice.mechanism)
         measured[what] = {"texts": len(dev or held), **found}
         training.describe(folder, arguments.name or folder.name, measured)
         print(table(found), flush=True)
@@ -128,6 +135,14 @@ def chosen_settings(arguments: argparse.Namespace) -> Settings:
     return settings
 
 
+def deployable(arguments: argparse.Namespace, settings: Settings) -> list[BalancedMask]:
+    """The masks to choose from after training."""
+    if min(arguments.deploy or [2]) < 2:
+        raise ValueError(f"--deploy must be at least 2, got {min(arguments.deploy)}")
+    usual = settings.deployed()
+    return [dataclasses.replace(usual, blocks=n) for n in arguments.deploy or [usual.blocks]]
+
+
 class Training:
     """One run over the embedded base: network, optimiser, averaged weights.
 
@@ -142,6 +157,7 @@ class Training:
     ) -> None:
         self.settings = settings
         self.checkpoint = checkpoint
+        self.mechanism = settings.deployed()
         self.labels = labels
         self.network = fresh_network(base_path(), len(labels))
         self.tokenizer = AutoTokenizer.from_pretrained(base_path())
@@ -213,10 +229,15 @@ class Training:
                 running[name] = 0.98 * running.get(name, number) + 0.02 * number
             if (step + 1) % report_every == 0 or step + 1 == settings.steps:
                 if self.checkpoint is not None:
-                    parts_kept = {"optimizer": optimizer, "schedule": schedule}
-                    kept = {name: one.state_dict() for name, one in parts_kept.items()}
-                    kept |= {"step": step + 1, "averaged": averaged, "order": order}
-                    self._store({**kept, "running": running, **self._identity(rows)})
+                    kept = {
+                        "step": step + 1,
+                        "averaged": averaged,
+                        "order": order,
+                        "running": running,
+                        "optimizer": optimizer.state_dict(),
+                        "schedule": schedule.state_dict(),
+                    }
+                    self._store({**kept, **self._identity(rows)})
                 self._watch(step + 1, averaged, held, running)
         low_rank.load_state(averaged)
 
@@ -258,26 +279,14 @@ class Training:
         torch.set_rng_state(saved["torch"])
         return saved
 
-    def sharpen(self, factors: list[float], held: list[LabelledText]) -> float:
-        """Multiply the head by the factor with the most certified on ``held``; returns it."""
-        head = {name: one.detach().clone() for name, one in self.low_rank.whole.items()}
-        head = {name: one for name, one in head.items() if name.startswith("classifier.")}
-
-        def multiply(factor: float) -> None:
-            with torch.no_grad():
-                for name, value in head.items():
-                    self.low_rank.whole[name].copy_(factor * value)
-            self.low_rank.merge()
-
-        shares: dict[float, float] = {}
-        for factor in factors if len(factors) > 1 else []:
-            multiply(factor)
-            found = evaluate_texts(self.classifier(), held, self.settings.deployed())
-            shares[factor] = sum(found[f"soft_{radius}"] for radius in range(3))
-            print(json.dumps({"head_factor": factor, **found}), flush=True)
-        chosen = max(factors, key=lambda factor: shares.get(factor, 0.0))
-        multiply(chosen)
-        return chosen
+    def deploy(self, choice: Choice) -> None:
+        """Take over the masks, and multiply the head."""
+        self.mechanism = choice.mechanism
+        with torch.no_grad():
+            for name, value in self.low_rank.whole.items():
+                if name.startswith("classifier."):
+                    value.mul_(choice.factor)
+        self.low_rank.merge()
 
     def _watch(
         self,
@@ -321,7 +330,7 @@ class Training:
             "base_model": HUB_ID,
             "base_fingerprint": base_fingerprint(),
             "max_length": self.settings.max_length,
-            "mechanism": self.settings.deployed().to_dict(),
+            "mechanism": self.mechanism.to_dict(),
             "training": self.settings.to_dict(),
             "measured": measured,
         }

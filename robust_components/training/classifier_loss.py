@@ -82,6 +82,7 @@ class Settings:
 
 def forward(network: Any, encoder: TextEncoder, texts: Sequence[str], tokens: int) -> Tensor:
     """Logits of texts, shape (texts, labels), in order, with gradients."""
+
     def logits(inputs: dict[str, Tensor]) -> Tensor:
         found: Tensor = network(**inputs).logits.float()
         return found

@@ -42,6 +42,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="masked copies a text, drawn anew each step; the first is deployed",
     )
     add(
+        "--deploy",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="masked copies to be deployed instead, together with the span of the first; of "
+        "several the best on the rows held out",
+    )
+    add(
         "--spans",
         type=words_together,
         nargs="+",
@@ -66,8 +74,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="F",
         help="multiply the trained head, which makes probabilities sharper and changes no label of "
-        "a single text; of several, the one with the most certified for 0 to 2 words on the rows "
-        "held out",
+        "a single text; of several the best on the rows held out (1)",
+    )
+    add(
+        "--goals",
+        type=float,
+        nargs=3,
+        metavar="SHARE",
+        help="of certified for 0, 1 and 2 words; best is what falls short of them least (1 1 1)",
     )
     add(
         "--checkpoint",

@@ -22,6 +22,7 @@ from robust_components.models import load_classifier
 from robust_components.models.testing import TableClassifier
 from robust_components.smoothing import BalancedMask
 from robust_components.training.classifier import Training
+from robust_components.training.classifier_choice import choose
 from robust_components.training.classifier_data import LabelledText, hold_out, read_texts
 from robust_components.training.classifier_loss import lifted_means
 from robust_components.training.classifier_metrics import evaluate_texts
@@ -80,8 +81,9 @@ def test_trains_saves_and_reports(options, tmp_path, capsys):
         (["--blocks", "3", "5", "--spans", "pieces"], "--spans must be one number for each"),
         (["--spans", "0"], "span must be >= 1, got 0"),
         (["--dropout", "1"], "--dropout must be in [0, 1), got 1.0"),
+        (["--deploy", "1"], "--deploy must be at least 2, got 1"),
         (["--head-factor", "0"], "--head-factor must be above 0, got 0.0"),
-        (["--head-factor", "1", "2", "--held-out", "0"], "is chosen on the rows held out"),
+        (["--head-factor", "1", "2", "--held-out", "0"], "are chosen on the rows held out"),
         (["--start-from", "absent"], "absent"),
         (["--texts", "21"], "leaves 20 rows to train on, fewer than --texts 21"),
         (["--held-out", "24"], "--held-out must be in 0..23, got 24"),
@@ -168,13 +170,36 @@ def test_the_head_factor_sharpens_and_is_chosen_on_held_out_rows(options, tmp_pa
     labels = load_classifier(once).classify(texts)
     assert load_classifier(thrice).classify(texts) == labels
     capsys.readouterr()
-    assert cli.main([*options, "--steps", "4", "--lr", "0.003", "--head-factor", "1", "50"]) == 0
+    more = ["--steps", "4", "--lr", "0.003", "--head-factor", "1", "50", "--deploy", "3", "5"]
+    assert cli.main([*options, *more]) == 0
     tried = [json.loads(one) for one in capsys.readouterr().out.splitlines() if "head_f" in one]
-    assert [one["head_factor"] for one in tried] == [1.0, 50.0]
-    sums = [sum(one[f"soft_{radius}"] for radius in range(3)) for one in tried]
+    pairs = [(one["blocks"], one["head_factor"]) for one in tried]
+    assert pairs == [(3, 1.0), (3, 50.0), (5, 1.0), (5, 50.0)]
+    for one in tried:
+        assert one["shortfall"] == pytest.approx(3 - sum(one[f"soft_{r}"] for r in range(3)))
+    best = min(tried, key=lambda one: one["shortfall"])
+    assert tried[0]["shortfall"] > best["shortfall"]  # four steps leave them near one half
     described = json.loads((tmp_path / "out" / "classifier.json").read_text("utf-8"))
-    assert sums[1] > sums[0]  # four steps leave probabilities near one half
-    assert described["measured"]["head_factor"] == 50.0
+    assert described["measured"]["head_factor"] == best["head_factor"]
+    assert load_classifier(tmp_path / "out").mechanism == BalancedMask(best["blocks"])
+
+
+def test_goals_decide_what_is_best():
+    """Sharp votes certify more and are right less often; goals say which counts."""
+    sure, doubtful = [0.51, 0.49], [0.05, 0.95]
+    shares = {"a": sure, "b": sure, "c": doubtful, "a b c": sure}
+
+    class Model:
+        def probabilities(self, texts):
+            return np.array([shares[text] for text in texts])
+
+    rows, masks = [LabelledText("a b c", 0)], [BalancedMask(3)]
+    hard = choose(Model(), rows, masks, [1, 100], (1, 0, 0))
+    assert hard.factor == 100  # two of three copies are right
+    rows = [LabelledText("a b c", 1)]
+    assert choose(Model(), rows, masks, [1, 100], (1, 0, 0)).factor == 1
+    assert choose(Model(), rows, masks, [1, 100], (0, 0, 0)).factor == 1
+    assert choose(Model(), [], masks, [7], (1, 1, 1)).factor == 7
 
 
 def test_rows_in_both_forms(tmp_path):
