@@ -23,9 +23,9 @@ def test_both_back_ends_agree(count):
     assert figures["largest_difference_of_abstention"] < CERTAIN
     assert shares(figures) == {"answers": 1.0, "certificates": 1.0}
     # The questions are such that there is something to agree on.
-    for eta in ETAS:
-        assert figures["right"][eta] > 0.3
-        assert len(figures["certified_k"][eta]) >= 3
+    for eta, least in zip(ETAS, (0.3, 0.1), strict=True):
+        assert figures["right"][eta] > least
+        assert len(figures["certified_k"][eta]) > 1
 
 
 def test_differences_are_counted():
