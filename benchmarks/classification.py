@@ -67,7 +67,8 @@ def component_rows(
         began = time.process_time()
         found = classifier.classify(item.text)
         seconds = time.process_time() - began
-        rows.append(Said(found.label == item.label, found.radius, found.copies, seconds))
+        right = found.label == item.label
+        rows.append(Said(right, found.radius, found.copies, seconds, item.label))
     return rows
 
 
@@ -76,7 +77,8 @@ def plain_rows(model: Any, texts: Sequence[Labelled]) -> list[Said]:
     for item in texts:
         began = time.process_time()
         (label,) = model.classify([item.text])
-        rows.append(Said(label == item.label, 0, 1, time.process_time() - began))
+        seconds = time.process_time() - began
+        rows.append(Said(label == item.label, 0, 1, seconds, item.label))
     return rows
 
 
@@ -108,7 +110,8 @@ def sampled_rules(
             began = time.process_time()
             verdict = rule(model, item.text, samples)
             seconds = time.process_time() - began
-            rows.append(Said(verdict.label == item.label, verdict.radius, verdict.copies, seconds))
+            right = verdict.label == item.label
+            rows.append(Said(right, verdict.radius, verdict.copies, seconds, item.label))
         found[name] = summary(rows, sound=sound)
     published = CluCertClassifier(
         model,
@@ -172,6 +175,10 @@ class Evaluation:
         self.load = load
         self.ratios: dict[str, float] = {}
         self.figures: dict[str, Any] = {}
+        if arguments.keep and arguments.json is not None and arguments.json.is_file():
+            before = json.loads(arguments.json.read_text(encoding="utf-8"))
+            self.ratios, self.figures = before["ratios"], before["figures"]
+            self.figures.setdefault("earlier_commands", []).append(before["command"])
         self.violations: list[str] = []
 
     def write(self) -> None:
@@ -182,7 +189,10 @@ class Evaluation:
         options = self.arguments
         model = self.load(MODELS[name])
         texts = read_texts(name, folder, options.seed)[: options.limit]
-        figures = self.figures.setdefault(name, {"texts": len(texts), "model": model.fingerprint})
+        described = {"texts": len(texts), "model": model.fingerprint}
+        figures = self.figures.setdefault(name, described)
+        if any(figures[key] != value for key, value in described.items()):
+            raise ValueError(f"--keep: the figures of {name} are of another model or other texts")
         if "rules" in options.stages:
             figures["mechanism"] = CluCertClassifier(model).mechanism.to_dict()
             figures["rules"] = rules(model, texts)
@@ -243,8 +253,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="folder of the data sets")
     parser.add_argument("--json", type=Path, help="write the report here")
+    parser.add_argument(
+        "--keep", action="store_true", help="figures in that file stay unless measured anew"
+    )
     parser.add_argument("--quick", action="store_true", help="a few texts of everything")
-    parser.add_argument("--sets", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
+    parser.add_argument("--sets", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--limit", type=int, help="texts of a set; all by default")
     parser.add_argument("--sample", type=int, default=60, help="texts for sampled rules")

@@ -144,6 +144,30 @@ def test_a_whole_run(folder, tmp_path, capsys):
     assert report["figures"]["sst2"]["replay"]["textbugger"]["other_length"] == 1
 
 
+def test_figures_are_kept_when_asked(folder, tmp_path):
+    path = tmp_path / "report.json"
+    options = ["--data", str(folder), "--json", str(path), "--quick", "--stages", "rules"]
+    for name in ("sst2", "agnews"):
+        arguments = classification.parse([*options, "--sets", name, "--keep"])
+        assert classification.run(arguments, load, Flat) == []
+    figures = json.loads(path.read_text())["figures"]
+    assert {"sst2", "agnews"} < set(figures)
+    assert len(figures["earlier_commands"]) == 1
+    with pytest.raises(ValueError, match="figures of agnews are of another model"):
+        classification.run(arguments, lambda name: Fresh(load(name)), Flat)
+    arguments = classification.parse([*options, "--sets", "sst2"])
+    assert classification.run(arguments, load, Flat) == []
+    assert "agnews" not in json.loads(path.read_text())["figures"]
+
+
+class Fresh(Remembered):
+    """The same classifier under another fingerprint."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.fingerprint = "fresh"
+
+
 def test_a_beaten_certificate_is_reported():
     """The certificate says 3 words, and one turns the label: the campaign must say so."""
     from dataclasses import replace
@@ -197,10 +221,16 @@ def hash_of(text):
 
 
 def test_summary_counts():
-    rows = [Said(True, 2, 10, 0.1), Said(True, 0, 10, 0.1), Said(False, 4, 10, 0.3)]
-    found = summary([*rows, Said(False, -1, 2, 0.1)])
+    rows = [
+        Said(True, 2, 10, 0.1, "a"),
+        Said(True, 0, 10, 0.1, "a"),
+        Said(False, 4, 10, 0.3, "b"),
+    ]
+    found = summary([*rows, Said(False, -1, 2, 0.1, "b")])
     assert found["accuracy"] == 0.5
     assert [found["certified_accuracy"][r] for r in "0123"] == [0.5, 0.25, 0.25, 0.0]
+    assert [found["by_label"][one]["0"] for one in "ab"] == [1.0, 0.0]
+    assert found["by_label"]["a"]["1"] == 0.5
     assert found["mean_radius"] == 1.5
     assert found["radius_variation"] == pytest.approx((2.75**0.5) / 1.5, abs=1e-3)
     assert found["model_calls_a_text"] == 8.0
