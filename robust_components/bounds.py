@@ -8,7 +8,6 @@ mean is constant), fixed in number beforehand for Clopper-Pearson.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -108,12 +107,3 @@ def overlap_probability(words: int, shown: int, edits: int) -> Fraction:
     if edits <= shown:  # both fractions are equal; the one with fewer factors is taken
         return 1 - Fraction(math.perm(words - shown, edits), math.perm(words, edits))
     return 1 - Fraction(math.perm(words - edits, shown), math.perm(words, shown))
-
-
-def bonferroni(alpha: float, claims: Sequence[object] | int) -> float:
-    """Level for each of several claims made side by side, so that all hold at level ``alpha``."""
-    _check_level(alpha)
-    number = claims if isinstance(claims, int) else len(claims)
-    if number < 1:
-        raise ValueError(f"claims must be at least 1, got {number}")
-    return alpha / number

@@ -80,7 +80,6 @@ def test_more_edits_than_words_hit_every_nonempty_mask():
         lambda: bounds.betting_lower([float("nan")], 0.05),
         lambda: bounds.betting_lower([0.5], 1.0),
         lambda: bounds.overlap_probability(3, 4, 1),
-        lambda: bounds.bonferroni(0.05, 0),
     ],
 )
 def test_out_of_range_values_are_refused(call):

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robust_components.checks import positive_integer
-from robust_components.rag.certify_decoding_path import Threat, certify_path
-from robust_components.rag.decoding import Decoding, IsolatedSources, decode, spelled
+from robust_components.rag.certify_decoding_path import Threat
+from robust_components.rag.decoding import IsolatedSources, decode, spelled
 from robust_components.rag.decoding_step import Voter, reach
 from robust_components.rag.scenarios import scenarios
 from robust_components.threats import PassageInjection
@@ -89,7 +89,7 @@ def reachable_answers(
     """All answers that secure decoding can give under an attack within ``threat``.
 
     If the result is ``certified``, no such attack changes the normalised answer; the list at hand
-    is understood as in :func:`certify_path`.
+    is understood as in ``certify_path``.
 
     Args:
         sources: the question's passages; what :func:`decode` read is not read again.
@@ -137,37 +137,6 @@ def reachable_answers(
         branches=search.branches,
         model_rows=sources.model_rows - asked,
     )
-
-
-def largest_budget(
-    sources: IsolatedSources,
-    decoding: Decoding,
-    *,
-    threat: Threat,
-    limit: int | None = None,
-    **options: Any,
-) -> tuple[int, tuple[ReachableAnswers, ...]]:
-    """The largest budget certified, by the path as far as it goes, then by search.
-
-    Args:
-        limit: largest budget to try; the number of sources when ``None``.
-        options: for :func:`reachable_answers`.
-
-    Returns:
-        The budget (0: none), and the results of the searches made, the last one not certified
-        unless ``limit`` ended the series.
-    """
-    radius = certify_path(sources, decoding, threat=threat).radius
-    if limit is None:
-        limit = len(sources.passages.slots)
-    searches: list[ReachableAnswers] = []
-    start = max(radius + 1, len(sources.passages.failed_sources), 1)
-    for budget in range(start, limit + 1):
-        searches.append(reachable_answers(sources, threat=threat, budget=budget, **options))
-        if not searches[-1].certified:
-            break
-        radius = budget
-    return min(radius, limit), tuple(searches)
 
 
 @dataclass(frozen=True)

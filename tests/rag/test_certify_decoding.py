@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from robust_components.models.testing import TableTokenModel
-from robust_components.rag.certify_decoding import largest_budget, reachable_answers
+from robust_components.rag.certify_decoding import reachable_answers
 from robust_components.rag.certify_decoding_path import RunningCertificate, certify_path
 from robust_components.rag.decoding import IsolatedSources, decode, stream
 from robust_components.rag.decoding_step import DecodingSettings
@@ -251,14 +251,16 @@ def test_search_certifies_more_than_the_path():
     decoding = decode(sources)
     assert decoding.text == "the a"
     assert certify_path(sources, decoding, threat=MODIFICATION).radius == 0
-    budget, searches = largest_budget(
-        sources, decoding, threat=MODIFICATION, normalise=str.lower, max_branches=8
-    )
-    assert budget == 2 and [found.certified for found in searches] == [True, True, False]
+    certified = [
+        reachable_answers(
+            sources, threat=MODIFICATION, budget=budget, normalise=str.lower, max_branches=8
+        ).certified
+        for budget in (1, 2, 3)
+    ]
+    assert certified == [True, True, False]
     found = reachable_answers(sources, threat=MODIFICATION, exhaustive=True)
     assert set(found.answers) == {"the a", "The a"} and found.complete and not found.certified
     assert json.loads(json.dumps(found.evidence)) == found.evidence
-    assert largest_budget(sources, decoding, threat=MODIFICATION, limit=0) == (0, ())
 
 
 def test_exceeded_budgets_are_reasons():
