@@ -86,6 +86,7 @@ def forward(
     network: Any, encoder: PairEncoder, rows: list[dict[str, list[int]]], tokens: int
 ) -> Tensor:
     """Logits of encoded rows, shape (rows,), in the order given, with gradients."""
+
     def last(inputs: dict[str, Tensor]) -> Tensor:
         logits: Tensor = network(**inputs).logits[:, -1].float()
         return logits

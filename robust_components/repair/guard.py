@@ -70,8 +70,7 @@ class Measuring:
     """Scores the same probes with a ranker before and after.
 
     Args:
-        scorer: any point-wise scorer; its logits, if it can give them, move more evenly than
-            probabilities.
+        scorer: any point-wise scorer; logits, which do not saturate, say more than probabilities.
         probes: held out from the repair.
     """
 

@@ -21,6 +21,7 @@ from robust_components.repair.neurons import FeedForward, by_layer
 from robust_components.repair.scan import batches, check_pooling
 
 Pairs = Sequence[tuple[str, str]]
+OBJECTIVES = ("activations", "scores")
 Map = tuple[Tensor, Tensor | None]
 
 
@@ -156,25 +157,34 @@ class Perturbation:
     """How far and how long to go.
 
     Args:
-        step: eta, length of a sign-gradient step in every weight, above 0.
+        step: eta, length of a sign-gradient step in every weight, above 0 and below 1.
+        objective: ``"activations"`` (published: the neurons return to where they were) or
+            ``"scores"`` (see :mod:`~robust_components.repair.perturb_scores`).
         rounds: how often what the layers read is taken anew, at least 1.
         steps: steps in each round, at least 1.
         anchor: mu, weight of staying where the clean documents were, at least 0.
-        sample: probes of a round, drawn at random, at least 1.
+        sample: probes of a round, drawn at random, at least 1; for activations.
+        batch: probes of a step, at least 1; for scores.
         seed: of the draws.
         pooling: see :func:`~robust_components.repair.scan.batches`.
     """
 
     step: float = 5e-6
+    objective: str = "activations"
     rounds: int = 8
     steps: int = 50
     anchor: float = 1.0
     sample: int = 128
+    batch: int = 8
     seed: int = 0
     pooling: str = "document"
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "steps", "sample"):
+        if self.objective not in OBJECTIVES:
+            raise ValueError(
+                f"objective must be one of {list(OBJECTIVES)}, got {self.objective!r}; choose one"
+            )
+        for name in ("rounds", "steps", "sample", "batch"):
             positive_integer(name, getattr(self, name))
         if not 0 < self.step < 1:
             raise ValueError(f"step must be in (0, 1), got {self.step!r}; 5e-6 is published")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from robust_components.repair.perturb import (
     perturb,
     read_rows,
 )
+from robust_components.repair.perturb_scores import perturb_scores
 from robust_components.repair.probes import Probe, check_probes, probes_hash
 from robust_components.repair.scan import scan
 from robust_components.repair.select import (
@@ -101,21 +103,19 @@ def repair(
     )
     base = weights_hash(scorer.network)
     original = read_rows(layers, chosen)
-    first = Measuring(scorer, held)
+    in_logits = copy.copy(scorer)  # the same network; probabilities would saturate
+    in_logits.output = "logit"
+    first = Measuring(in_logits, held)
     best: tuple[list[NeuronRows], Measured, Drift] | None = None
     last: tuple[tuple[str, ...], Measured, Drift] | None = None
     with kept(scorer.network, original):
-        rounds = perturb(
-            scorer,
-            layers,
-            chosen,
-            [p.clean_pair for p in fit],
-            [p.adversarial_pair for p in fit],
-            found.clean,
-            settings,
-        )
+        if settings.objective == "scores":
+            rounds = perturb_scores(scorer, layers, chosen, fit, settings)
+        else:
+            clean, attacked = [p.clean_pair for p in fit], [p.adversarial_pair for p in fit]
+            rounds = perturb(scorer, layers, chosen, clean, attacked, found.clean, settings)
         for number, rows in enumerate(rounds, start=1):
-            now = Measuring(scorer, held)
+            now = Measuring(in_logits, held)
             measured, drift = now.measured(), first.drift(now)
             against = objections(first.measured(), measured, drift, limits)
             last = (against, measured, drift)

@@ -10,6 +10,7 @@ from typing import Any
 from haystack import Document, logging
 
 from robust_components.ranking.result import Ranking
+from robust_components.repair.result import RepairedRanking
 
 logger = logging.getLogger(__name__)
 
@@ -113,5 +114,30 @@ def ranked(
         details["previous_score"] = document.score
         details["times_given"] = times_given[item.index]
         meta = {**document.meta, "robust_ranking": details, "certificate": certificate}
+        found.append(replace(document, score=item.score, meta=meta))
+    return found
+
+
+def repaired(
+    documents: Sequence[Document],
+    times_given: Sequence[int],
+    ranking: RepairedRanking,
+    threshold: float | None,
+) -> list[Document]:
+    """
+    Copies of the top K of a repaired ranker at or above the threshold, best first.
+
+    :param documents: those that were ranked, in the order the ranking's indices mean.
+    :param times_given: how often each was given.
+    """
+    found = []
+    for item in ranking.top:
+        if threshold is not None and item.score < threshold:
+            continue
+        document = documents[item.index]
+        details = item.to_dict()
+        details["previous_score"] = document.score
+        details["times_given"] = times_given[item.index]
+        meta = {**document.meta, "robust_ranking": details}
         found.append(replace(document, score=item.score, meta=meta))
     return found
