@@ -139,7 +139,7 @@ class SmoothedRanker(BaseDocumentCompressor):
         self, query: str, documents: Sequence[Document], top_n: int | None = None
     ) -> list[Document]:
         """:meth:`compress_documents` with another N for this call."""
-        kept = distinct(_listed(documents, Document))
+        kept = distinct(listed(documents, Document))
         ranking = self.rank(query, kept, top_n)
         least = self.score_threshold
         return [
@@ -155,7 +155,7 @@ class SmoothedRanker(BaseDocumentCompressor):
         core = self._core()
         if core.model is None:
             core.model = self._scorer()
-        given = _listed(documents, Document, str)
+        given = listed(documents, Document, str)
         texts = [item if isinstance(item, str) else item.page_content for item in given]
         return core.rank(query, texts, self.top_n if top_n is None else top_n)
 
@@ -207,7 +207,7 @@ class SmoothedRanker(BaseDocumentCompressor):
         return self._made[1]
 
 
-def _listed(documents: Any, *kinds: type) -> Any:
+def listed(documents: Any, *kinds: type) -> Any:
     """``documents``, if it is a list of these kinds.
 
     Raises:

@@ -25,3 +25,25 @@ def toy_probes(scorer: Any, count: int = 12, seed: int = 0) -> list[Probe]:
         if probe is not None:
             found.append(probe)
     return found
+
+
+def toy_patch(folder: str, path: Any) -> Any:
+    """Repair the tiny ranker in ``folder`` and write the patch and its probes beside it.
+
+    Returns:
+        paths of the patch and of the probes, and settings under which the repair holds.
+    """
+    from robust_components.models.pair_models import load_pair_scorer
+    from robust_components.repair import NeuronRepairedRanker, write_probes
+    from robust_components.repair.settings import repair_options
+
+    settings = {
+        **{"neurons": 24, "step": 2e-3, "objective": "scores", "rounds": 3, "steps": 15},
+        **{"seed": 1, "kendall_tau": -1.0, "mrr_loss": 1.0, "drift": 1e6},
+    }
+    scorer = load_pair_scorer(folder)
+    probes = toy_probes(load_pair_scorer(folder, logits=True))
+    ranker = NeuronRepairedRanker.repair(scorer, probes, **repair_options(settings))
+    ranker.save(path / "patch.safetensors")
+    write_probes(path / "probes.jsonl", probes)
+    return str(path / "patch.safetensors"), str(path / "probes.jsonl"), settings
