@@ -1,7 +1,7 @@
-"""The command line: ``robust-components verify FILE``, ``demo`` and ``train``.
+"""The command line: ``robust-components verify FILE``, ``demo``, ``train`` and ``repair``.
 
-Exit status: 0 all is well, 1 a certificate does not verify or none was found, 2 the command could
-not be carried out.
+Exit status: 0 all is well, 1 a certificate does not verify, none was found, or a repair was rolled
+back, 2 the command could not be carried out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from robust_components.repair import options as repair_options
 from robust_components.training import classifier_options, ranker_options
 from robust_components.verification import problems
 from robust_components.verification.reading import shown
@@ -53,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     _add_demo(commands)
     _add_train(commands)
+    repair = commands.add_parser(
+        "repair",
+        help="move a ranker's most attacked neurons back",
+        description=repair_options.DESCRIPTION,
+    )
+    repair_options.add_options(repair)
+    repair.set_defaults(command=repair_ranker)
     return parser
 
 
@@ -238,6 +246,28 @@ def _train(model: str, options: argparse.Namespace, stopped: str) -> int:
         raise CommandError(str(error)) from None
     except KeyboardInterrupt:
         raise CommandError(stopped) from None
+    return 0
+
+
+def repair_ranker(options: argparse.Namespace) -> int:
+    """Repair a ranker and write the patch; see robust_components.repair.command."""
+    try:
+        from robust_components.repair import command
+        from robust_components.repair.repairing import RepairRolledBackError
+    except ImportError as error:
+        raise CommandError(
+            f"repairs need more packages ({error}); install 'robust-components[transformers]'"
+        ) from None
+    try:
+        print(command.report(command.run(options)))
+    except RepairRolledBackError as error:
+        print(printable(str(error)))
+        return 1
+    except (ValueError, TypeError, OSError) as error:
+        raise CommandError(str(error)) from None
+    except KeyboardInterrupt:
+        raise CommandError("stopped; nothing was written") from None
+    print(f"written to {options.output}")
     return 0
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,32 @@ def probe_with(
     return Probe(query, tuple(documents), target, result.text, attack.name, tuple(relevant))
 
 
+def attack_lists(
+    attack: Attack,
+    lists: Sequence[Probe],
+    scorer: PairScorer,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[Probe]:
+    """Probes by one attack on the target of every list; lists where it gains nothing are left out.
+
+    Raises:
+        ValueError: it gains nothing on any.
+    """
+    found = []
+    for number, one in enumerate(lists, start=1):
+        probe = probe_with(attack, one.query, one.documents, one.target, scorer, one.relevant)
+        if probe is not None:
+            found.append(probe)
+        if progress is not None:
+            progress(number, len(lists))
+    if not found:
+        raise ValueError(
+            f"{attack.name} raised no score on {len(lists)} lists: there is nothing to repair; "
+            "attack with a larger budget, or leave the ranker as it is"
+        )
+    return found
+
+
 def check_probes(probes: Sequence[Probe], least: int = LEAST) -> None:
     """Whether there is enough to repair with.
 
@@ -113,6 +140,37 @@ def write_probes(path: str | Path, probes: Iterable[Probe]) -> None:
     """One JSON object a line."""
     lines = [json.dumps(asdict(probe), ensure_ascii=False) + "\n" for probe in probes]
     Path(path).write_text("".join(lines), encoding="utf-8")
+
+
+def read_lists(path: str | Path, scorer: PairScorer, seed: int = 0) -> list[Probe]:
+    """Lists to attack, from JSON lines with ``query`` and ``documents`` and perhaps ``relevant``.
+
+    The target of each is drawn from the lower half of the scorer's ranking, relevant documents
+    last.
+
+    Raises:
+        ValueError: a line has not this form; names it.
+    """
+    found = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            one = _probe({**record, "target": 0, "adversarial": ""})
+            if len(one.documents) < 2:
+                raise ValueError(f"{len(one.documents)} document")
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{path}, line {number}: {error}; a list has query and at least two documents, "
+                "and perhaps relevant, the indices of relevant ones"
+            ) from error
+        scores = scorer.score(one.query, one.documents)
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])[len(scores) // 2 :]
+        random.Random(f"{seed} {number}").shuffle(order)
+        target = min(order, key=lambda i: i in one.relevant)
+        found.append(replace(one, target=target, adversarial=one.documents[target]))
+    return found
 
 
 def read_probes(path: str | Path) -> list[Probe]:

@@ -6,9 +6,11 @@ import copy
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from robust_components.attacks.attack import Attack
+from robust_components.models.memo_scorer import MemoScorer
 from robust_components.models.pair_scorer import TransformersPairScorer
 from robust_components.repair.guard import Drift, Limits, Measured, Measuring, objections
 from robust_components.repair.neurons import find_layers, number_of_neurons
@@ -20,6 +22,7 @@ from robust_components.repair.perturb import (
     kept,
     perturb,
     read_rows,
+    write_rows,
 )
 from robust_components.repair.perturb_scores import perturb_scores
 from robust_components.repair.probes import Probe, check_probes, probes_hash
@@ -59,6 +62,8 @@ def repair(
     perturbation: Perturbation | None = None,
     limits: Limits | None = None,
     held_out: float = 0.2,
+    unseen: Sequence[Probe] = (),
+    attack: Attack | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Patch:
@@ -76,6 +81,9 @@ def repair(
         limits: what clean lists may lose.
         held_out: share of the probes kept to decide when to stop, in (0, 1); queries are not
             divided.
+        unseen: attacks of other kinds on this ranker, measured before and after and used for
+            nothing else.
+        attack: made anew on the repaired ranker, on the held-out lists: the adaptive figure.
         seed: of the division and the draws.
         progress: called with the stage, and steps done and in all.
 
@@ -106,6 +114,8 @@ def repair(
     in_logits = copy.copy(scorer)  # the same network; probabilities would saturate
     in_logits.output = "logit"
     first = Measuring(in_logits, held)
+    unseen_first = Measuring(in_logits, unseen) if unseen else None
+    more: dict[str, Any] = {}
     best: tuple[list[NeuronRows], Measured, Drift] | None = None
     last: tuple[tuple[str, ...], Measured, Drift] | None = None
     with kept(scorer.network, original):
@@ -125,6 +135,9 @@ def repair(
                 best = (rows, measured, drift)
             elif best is not None:
                 break  # held-out probes improve no more
+        if best is not None:
+            write_rows(scorer.network, best[0])
+            more = _further(in_logits, first, unseen_first, attack)
     if best is None:
         assert last is not None
         against, measured, drift = last
@@ -146,8 +159,31 @@ def repair(
             "seconds": round(time.perf_counter() - started, 1),
         },
         probes=probes_hash(probes),
-        figures=_figures(first.measured(), measured, drift),
+        figures=_figures(first.measured(), measured, drift) | more,
     )
+
+
+def _further(
+    repaired: Any, held: Measuring, unseen: Measuring | None, attack: Attack | None
+) -> dict[str, Any]:
+    """Figures on attacks the repair never saw, and on one made for the repaired ranker."""
+    found: dict[str, Any] = {}
+    if unseen is not None:
+        found["unseen"] = {
+            "before": unseen.measured().to_dict(),
+            "after": Measuring(repaired, unseen.probes).measured().to_dict(),
+        }
+    if attack is not None:
+        again = []
+        for probe in held.probes:
+            victim = MemoScorer(repaired)
+            made = attack.attack(probe.query, probe.documents, probe.target, victim)
+            again.append(replace(probe, adversarial=made.text, attack=attack.name))
+        found["adaptive"] = {
+            "before": held.measured().to_dict(),
+            "after": Measuring(repaired, again).measured().to_dict(),
+        }
+    return found
 
 
 def _figures(before: Measured, after: Measured, drift: Drift) -> dict[str, Any]:

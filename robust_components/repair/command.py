@@ -1,0 +1,103 @@
+"""``robust-components repair``: probes or lists in, a patch and its figures out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from robust_components.attacks import GradientSubstitution, embedding_neighbours
+from robust_components.models.memo_scorer import MemoScorer
+from robust_components.models.pair_models import load_pair_scorer
+from robust_components.repair.patch import Patch
+from robust_components.repair.probes import attack_lists, read_lists, read_probes, write_probes
+from robust_components.repair.repaired import copied
+from robust_components.repair.repairing import repair
+from robust_components.repair.settings import LIMITS, PERTURBATION, REPAIR, repair_options
+
+
+class Bars:
+    """One progress bar a stage, on standard error."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+
+    def __call__(self, stage: str, done: int, of: int) -> None:
+        if stage != self._stage:
+            self.close()
+            self._stage, self._bar = stage, tqdm(total=of, desc=stage)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def run(options: argparse.Namespace) -> Patch:
+    """Repair and write the patch.
+
+    Raises:
+        RepairRolledBackError: nothing held on held-out probes; nothing is written.
+        ValueError, OSError: an option, a file or the model is wrong.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    scorer = copied(load_pair_scorer(options.model, logits=True))
+    attack = GradientSubstitution(
+        options.words, seed=options.seed, neighbours=embedding_neighbours(scorer, 4), tries=4
+    )
+    bars = Bars()
+    try:
+        if options.lists is not None:
+            memo = MemoScorer(scorer)
+            lists = read_lists(options.lists, memo, options.seed)
+            probes = attack_lists(attack, lists, memo, lambda done, of: bars("attack", done, of))
+            if options.save_probes is not None:
+                write_probes(options.save_probes, probes)
+        else:
+            probes = read_probes(options.probes)
+        given = {name: getattr(options, name, None) for name in (*REPAIR, *PERTURBATION, *LIMITS)}
+        patch = repair(
+            scorer,
+            probes,
+            unseen=() if options.unseen is None else read_probes(options.unseen),
+            attack=attack if options.adaptive else None,
+            progress=bars,
+            **repair_options({k: v for k, v in given.items() if v is not None}),
+        )
+    finally:
+        bars.close()
+    patch.save(options.output)
+    return patch
+
+
+def report(patch: Patch) -> str:
+    """The figures of a patch, a line each."""
+    lines = [
+        f"{patch.settings['neurons']} neurons, {patch.parameters} numbers, no proof of anything"
+    ]
+    for name, label in (
+        ("held_out", "held-out attacks"),
+        ("unseen", "unseen attacks"),
+        ("adaptive", "attacks on the repaired ranker"),
+    ):
+        if name in patch.figures:
+            lines.append(f"{label}: {_line(patch.figures[name])}")
+    drift = patch.figures["clean_drift"]
+    lines.append(
+        f"clean lists: Kendall tau {drift['kendall_tau']:.3f}, a score moved by at most "
+        f"{drift['largest']:.3g}"
+    )
+    return "\n".join(lines)
+
+
+def _line(figures: Mapping[str, Any]) -> str:
+    before, after = figures["before"], figures["after"]
+    return (
+        f"{after['succeeded']} of {after['lists']} succeed ({before['succeeded']} before), the "
+        f"score rises by {after['gain']:.3g} ({before['gain']:.3g} before)"
+    )
