@@ -1,12 +1,14 @@
 """Attacks, for probes and evaluation."""
 
 from robust_components.attacks.attack import Attack, AttackResult, attacker_rank, edits_between
+from robust_components.attacks.character_edits import CharacterEdits
 from robust_components.attacks.classification import (
     ClassificationAttack,
     ClassificationAttackResult,
     Judge,
     Judgement,
 )
+from robust_components.attacks.few_shot import FewShotSentence
 from robust_components.attacks.guided import GradientSubstitution, MultiGranular
 from robust_components.attacks.insertion import InsertedSentence, PrependedTrigger, QueryStuffing
 from robust_components.attacks.misspellings import DeepWordBug, TextBugger
@@ -23,9 +25,11 @@ __all__ = [
     "PWWS",
     "Attack",
     "AttackResult",
+    "CharacterEdits",
     "ClassificationAttack",
     "ClassificationAttackResult",
     "DeepWordBug",
+    "FewShotSentence",
     "GradientSubstitution",
     "InsertedSentence",
     "Judge",
