@@ -55,7 +55,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--steps", type=int, default=80, help="steps of methods that look at scores")
     add("--step", type=float, default=1e-4, help="length of a step on scores")
     add("--training-steps", type=int, default=80)
-    add("--sweep", action="store_true", help="also 32, 64, 256 neurons and trade-offs .4 and 1")
+    add("--sweep", action="store_true", help="also other numbers of neurons and trade-offs")
+    add("--sweep-neurons", type=int, nargs="+", default=[32, 64, 256])
+    add("--sweep-trade-offs", type=float, nargs="+", default=[0.4, 1.0])
     add("--cache", type=Path, help="folder for attacked lists, to go on after a stop")
     add("--ranker", help="folder of another ranker, such as a T5-shaped one")
     add("--threads", type=int, default=1)
@@ -241,9 +243,9 @@ def variants(options: argparse.Namespace) -> Iterator[tuple[str, str, int, float
     for name in options.methods:
         yield name, name, options.neurons, options.trade_off
     if options.sweep:
-        for neurons in (32, 64, 256):
+        for neurons in options.sweep_neurons:
             yield f"repair_scores, K={neurons}", "repair_scores", neurons, options.trade_off
-        for share in (0.4, 1.0):
+        for share in options.sweep_trade_offs:
             yield f"repair_scores, lambda={share}", "repair_scores", options.neurons, share
 
 
@@ -345,7 +347,13 @@ def main() -> None:
             ratios["vs_adversarial_training"] = round(seconds[0] / seconds[1], 3)
         write_report(options.json, "repair", ratios, figures)
 
-    print(json.dumps(run(options, write)["table"], indent=2))
+    rows = run(options, write)["table"]
+    if options.json is not None and options.sweep and "repair_scores" in rows:
+        from benchmarks.repair_plots import sweep
+
+        plot = options.json.with_name(f"{options.json.stem}_sweep.png")
+        sweep(rows, options.neurons, options.trade_off, plot)
+    print(json.dumps(rows, indent=2))
 
 
 if __name__ == "__main__":

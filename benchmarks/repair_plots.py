@@ -1,0 +1,44 @@
+"""Plots of the repair benchmark: success and clean MRR over the number of neurons and lambda."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+def sweep(table: dict[str, Any], neurons: int, trade_off: float, path: Path) -> None:
+    """Attack success and clean MRR@10 of repair_scores, with spread where there is one.
+
+    Args:
+        table: rows of the benchmark's ``table``.
+        neurons, trade_off: of the row ``repair_scores`` itself.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained", sharey=True)
+    for axis, name, own in zip(axes, ("K", "lambda"), (neurons, trade_off), strict=True):
+        rows = {own: table["repair_scores"]}
+        for label, row in table.items():
+            if label.startswith(f"repair_scores, {name}="):
+                rows[float(label.partition("=")[2])] = row
+        places = sorted(rows)
+        for column, label in (
+            ("seen_asr", "success, seen"),
+            ("unseen_asr", "success, unseen"),
+            ("cmrr", "clean MRR@10"),
+        ):
+            values = [rows[at][column] for at in places]
+            axis.errorbar(
+                places,
+                [value["mean"] for value in values],
+                yerr=[value["spread"] or 0.0 for value in values],
+                marker="o",
+                label=label,
+            )
+        axis.set(xlabel="neurons repaired" if name == "K" else "lambda", ylim=(0, 1.05))
+    axes[0].legend()
+    figure.savefig(path, dpi=80)
+    plt.close(figure)

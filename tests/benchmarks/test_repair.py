@@ -1,0 +1,143 @@
+"""The repair benchmark measures what it says, on tiny random rankers and made-up questions."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("tqdm")
+
+import torch
+
+from benchmarks import repair, repair_baselines
+from benchmarks.repair_data import CHUNK, chunk_lists
+from robust_components.models.pair_models import load_pair_scorer
+from robust_components.models.testing import TableScorer
+from robust_components.repair.neurons import find_layers
+from robust_components.repair.probes import Probe
+from robust_components.repair.repaired import copied
+from tests.conftest import WORDS
+from tests.repair.toy import toy_probes
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Questions about paragraphs of 70 words."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("train", "dev"):
+        rng = random.Random(name)
+        lines = []
+        for number in range(16):
+            words = rng.choices(WORDS, k=70)
+            words[10] = f"answer{number}"
+            row = {
+                "id": f"{name}{number}",
+                "title": "t",
+                "context": " ".join(words),
+                "question": " ".join(words[8:12]),
+                "answers": [f"answer{number}"],
+            }
+            lines.append(json.dumps(row))
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def test_lists_are_of_chunks_and_hold_the_answer(data):
+    lists = chunk_lists(data / "dev.jsonl", 5, 6, 0)
+    assert len(lists) == 6
+    for item in lists:
+        assert len(item.documents) == len(set(item.ids)) == 5
+        assert all(len(text.split()) <= CHUNK + CHUNK // 3 for text in item.documents)
+        place = item.ids.index(next(iter(item.relevant.keys() & set(item.ids))))
+        assert item.query.split()[2] in item.documents[place]
+    assert [i.query for i in lists] == [i.query for i in chunk_lists(data / "dev.jsonl", 5, 6, 0)]
+    assert [i.query for i in lists] != [i.query for i in chunk_lists(data / "dev.jsonl", 5, 6, 1)]
+
+
+def test_figures_of_one_attacked_list_by_hand():
+    scores = {"a": 4.0, "b": 3.0, "c": 2.0, "d": 1.0, "c!": 5.0, "d!": 1.5}
+    scorer = TableScorer(lambda query, text: scores[text])
+    probes = [
+        Probe("q", ("a", "b", "c", "d"), 2, "c!", "seen", (0,)),
+        Probe("q", ("a", "b", "c", "d"), 3, "d!", "other", (0,)),
+    ]
+    found = repair.measured(scorer, probes)
+    assert found["cmrr"] == 1.0
+    assert found["seen"] == {
+        **{"targets": 1, "asr": 1.0, "boost": 2.0, "rmrr": 0.5, "gain": 3.0},
+        **{"lsd": 6 / 4, "lsd_normalised": 6 / 4 / 5},
+    }
+    assert (found["other"]["asr"], found["other"]["rmrr"], found["other"]["gain"]) == (0, 1.0, 0.5)
+
+
+@pytest.mark.parametrize("method", repair.METHODS)
+def test_every_method_changes_what_it_says_and_no_more(method, tiny_ranker):
+    plain = load_pair_scorer(tiny_ranker, logits=True)
+    options = repair.parse(["--data", "x", "--steps", "2", "--training-steps", "2"])
+    probes = toy_probes(plain, 8)
+    before = {name: value.clone() for name, value in plain.network.state_dict().items()}
+    methods = repair.Methods(options, plain, probes, 0)
+    scorer = copied(plain)
+    touched = methods.apply(scorer, method, 12, 0.7)
+    moved = sum(
+        int((value != before[name]).sum()) for name, value in scorer.network.state_dict().items()
+    )
+    assert moved <= touched
+    assert (moved == 0) == (method == "none")
+    if method in ("repair", "repair_scores", "top_k", "random_k"):
+        assert touched == 12 * 17
+    assert all(torch.equal(v, before[n]) for n, v in plain.network.state_dict().items())
+
+
+def test_training_lowers_its_loss(tiny_ranker):
+    scorer = load_pair_scorer(tiny_ranker, logits=True)
+    probes = toy_probes(scorer, 8)
+    losses = (
+        repair_baselines.adversarial_training,
+        repair_baselines.perturbation_invariant,
+        repair_baselines.stabilisation([0, 3, 5]),
+    )
+    for loss in losses:
+        one = copied(scorer)
+        before = float(loss(one, probes, random.Random(0)))
+        repair_baselines.train(one, probes, loss, steps=40, seed=0)
+        assert float(loss(one, probes, random.Random(0))) < before
+
+
+def test_masked_neurons_are_never_read(tiny_ranker):
+    scorer = load_pair_scorer(tiny_ranker, logits=True)
+    layers = find_layers(scorer.network)
+    repair_baselines.mask_out(scorer, [0, 33])
+    first = scorer.score("who", ["the man"])
+    with torch.no_grad():
+        layers[0].rows[0].linear.bias[0] += 7.0
+        layers[1].rows[0].linear.bias[1] += 7.0
+    assert scorer.score("who", ["the man"]) == first
+
+
+@pytest.mark.slow
+def test_a_small_run_writes_its_table_and_plots(data, tiny_ranker, tmp_path):
+    arguments = ["--data", str(data), "--ranker", tiny_ranker, "--cache", str(tmp_path / "cache")]
+    arguments += ["--seeds", "2", "--probes", "10", "--lists", "4", "--candidates", "4"]
+    arguments += ["--neurons", "8", "--steps", "2", "--training-steps", "2", "--sweep"]
+    arguments += ["--sweep-neurons", "4", "16", "64"]
+    options = repair.parse(arguments)
+    written = []
+    figures = repair.run(options, lambda f: written.append(copy.deepcopy(f)))
+    assert set(figures["table"]) >= set(repair.METHODS)
+    assert len(written) == 2 * (len(repair.METHODS) + 5)
+    row = figures["table"]["repair"]
+    assert row["seeds"] == 2
+    assert row["seen_asr"]["spread"] is not None
+    assert {"adaptive_asr", "unseen_asr", "seen_lsd", "seen_lsd_normalised"} <= row.keys()
+    assert repair.run(options, lambda f: None)["table"]["none"] == figures["table"]["none"]
+    pytest.importorskip("matplotlib")
+    from benchmarks.repair_plots import sweep
+
+    sweep(figures["table"], 8, 0.7, tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").stat().st_size > 1000
