@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -201,7 +201,7 @@ def perturb(
     adversarial: Pairs,
     targets: Tensor,
     settings: Perturbation,
-) -> Iterator[list[NeuronRows]]:
+) -> Generator[list[NeuronRows], None, None]:
     """Move the chosen neurons' rows by sign-gradient steps; yields the rows after every round.
 
     The loss is ``|m(d_adv) - m_0(d)|^2 + mu |m(d) - m_0(d)|^2`` over the chosen neurons, where m_0

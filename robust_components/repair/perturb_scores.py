@@ -8,7 +8,7 @@ the same rows. It is here because it lowers what attacks gain where the publishe
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ def perturb_scores(
     chosen: Sequence[int],
     probes: Sequence[Probe],
     settings: Perturbation,
-) -> Iterator[list[NeuronRows]]:
+) -> Generator[list[NeuronRows], None, None]:
     """Move the chosen neurons' rows by sign-gradient steps on scores; yields after every round.
 
     The loss of a step, over ``settings.batch`` probes drawn at random, is ``(s(d_adv) - s_0(d))^2 +

@@ -6,6 +6,7 @@ import copy
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -118,12 +119,12 @@ def repair(
     more: dict[str, Any] = {}
     best: tuple[list[NeuronRows], Measured, Drift] | None = None
     last: tuple[tuple[str, ...], Measured, Drift] | None = None
-    with kept(scorer.network, original):
-        if settings.objective == "scores":
-            rounds = perturb_scores(scorer, layers, chosen, fit, settings)
-        else:
-            clean, attacked = [p.clean_pair for p in fit], [p.adversarial_pair for p in fit]
-            rounds = perturb(scorer, layers, chosen, clean, attacked, found.clean, settings)
+    if settings.objective == "scores":
+        moves = perturb_scores(scorer, layers, chosen, fit, settings)
+    else:
+        clean, attacked = [p.clean_pair for p in fit], [p.adversarial_pair for p in fit]
+        moves = perturb(scorer, layers, chosen, clean, attacked, found.clean, settings)
+    with kept(scorer.network, original), closing(moves) as rounds:
         for number, rows in enumerate(rounds, start=1):
             now = Measuring(in_logits, held)
             measured, drift = now.measured(), first.drift(now)

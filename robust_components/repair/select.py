@@ -20,7 +20,9 @@ def maximum_marginal_vulnerability(
 
     Each step takes the neuron with the largest ``trade_off * V_i / max V - (1 - trade_off) *
     max_j cos(u_i, u_j)`` over the chosen ``j``, the lowest index if several are equal. V is divided
-    by its maximum: otherwise the cosine decides alone. A neuron that never moves has cosine 0.
+    by its maximum: otherwise the cosine decides alone. Neurons with V = 0 come last, in order: no
+    probe moves the score through them, and with a cosine of 0 to all others they would pass for
+    the most different ones.
 
     Source: "Stop Hardening Everything" (Liu et al.), maximum marginal vulnerability, in the manner
     of maximal marginal relevance (Carbonell & Goldstein 1998).
@@ -52,18 +54,19 @@ def maximum_marginal_vulnerability(
             "probes; probe with attacks that succeed"
         )
     relevance = trade_off * (vulnerability.astype(np.float64) / largest)
-    unit = behaviour.astype(np.float64)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    kind = np.float32 if behaviour.dtype == np.float32 else np.float64
+    unit = behaviour.astype(kind)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.finfo(kind).tiny)
     nearest = np.zeros(neurons)
     open_ = np.ones(neurons, dtype=bool)
     chosen: list[int] = []
     for _ in range(count):
-        worth = relevance - (1 - trade_off) * nearest
+        worth = np.where(vulnerability > 0, relevance - (1 - trade_off) * nearest, -2.0)
         worth[~open_] = -np.inf
         best = int(worth.argmax())
         chosen.append(best)
         open_[best] = False
-        cosine = unit @ unit[best]
+        cosine = (unit @ unit[best]).astype(np.float64)
         nearest = cosine if len(chosen) == 1 else np.maximum(nearest, cosine)
     return chosen
 

@@ -141,3 +141,20 @@ def test_a_small_run_writes_its_table_and_plots(data, tiny_ranker, tmp_path):
 
     sweep(figures["table"], 8, 0.7, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").stat().st_size > 1000
+
+
+def test_a_t5_shaped_ranker_is_trained_and_can_be_repaired(data, bert_tokenizer, tmp_path):
+    from benchmarks import repair_t5
+
+    arguments = ["--data", str(data), "--output", str(tmp_path), "--layers", "1", "--lr", "3e-3"]
+    options = repair_t5.parse([*arguments, "--feed-forward", "24", "--steps", "40"])
+    table = torch.randn(len(bert_tokenizer), 24, generator=torch.Generator().manual_seed(0))
+    scorer = repair_t5.fresh_scorer(bert_tokenizer, table, options)
+    losses = repair_t5.train(scorer, chunk_lists(data / "train.jsonl", 4, 8, 0), options)
+    assert sum(losses[-5:]) < sum(losses[:5])
+    scorer.network.save_pretrained(tmp_path)
+    scorer.tokenizer.save_pretrained(tmp_path)
+    loaded = load_pair_scorer(str(tmp_path), logits=True)
+    assert loaded.writes
+    assert [layer.single for layer in find_layers(loaded.network)] == [False, True]
+    assert loaded.score("who", ["the man"]) == pytest.approx(scorer.score("who", ["the man"]))

@@ -169,6 +169,59 @@ def test_an_interrupted_repair_leaves_the_model_as_it_was(place, error, make_sco
     assert hooks(scorer.network) == held
 
 
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
+def test_steps_on_scores_leave_the_model_and_its_flags_alone(error, make_scorer, monkeypatch):
+    scorer = make_scorer()
+    probes = toy_probes(scorer)
+    before = bits(scorer.network)
+    flags = [parameter.requires_grad for parameter in scorer.network.parameters()]
+    steps = dataclasses.replace(STEPS, objective="scores", batch=4)
+    if error is None:
+        patch = repair(scorer, probes, neurons=24, perturbation=steps, limits=LOOSE, seed=1)
+        figures = patch.figures["held_out"]
+        assert figures["after"]["gain"] < figures["before"]["gain"]
+    else:
+        whole, calls = repairing.Measuring, []
+
+        def stopped(*args):
+            calls.append(args)
+            if len(calls) > 1:
+                raise error
+            return whole(*args)
+
+        monkeypatch.setattr(repairing, "Measuring", stopped)
+        with pytest.raises(error):
+            repair(scorer, probes, neurons=24, perturbation=steps, limits=LOOSE)
+    assert same(scorer.network, before)
+    assert [p.requires_grad for p in scorer.network.parameters()] == flags
+    assert all(parameter.grad is None for parameter in scorer.network.parameters())
+
+
+def test_unseen_and_adaptive_figures_are_those_of_the_patched_model(make_scorer):
+    from robust_components.attacks import QueryStuffing
+    from robust_components.models.memo_scorer import MemoScorer
+
+    scorer = make_scorer()
+    probes, unseen = toy_probes(scorer), toy_probes(scorer, 4, seed=7)
+    attack = QueryStuffing(1)
+    patch = repair(
+        scorer, probes, neurons=24, perturbation=STEPS, limits=LOOSE, seed=1, unseen=unseen,
+        attack=attack,
+    )  # fmt: skip
+    before = Measuring(scorer, unseen).measured().to_dict()
+    patch.apply(scorer)
+    assert patch.figures["unseen"] == {
+        "before": before,
+        "after": Measuring(scorer, unseen).measured().to_dict(),
+    }
+    _, held = divide(probes, 0.2, 1)
+    succeeded = 0
+    for probe in held:
+        made = attack.attack(probe.query, probe.documents, probe.target, MemoScorer(scorer))
+        succeeded += made.succeeded
+    assert patch.figures["adaptive"]["after"]["succeeded"] == succeeded
+
+
 def test_a_repair_that_costs_too_much_is_rolled_back_and_says_so(make_scorer):
     scorer = make_scorer()
     before = bits(scorer.network)

@@ -28,6 +28,8 @@ def brute_force(vulnerability, behaviour, count, trade_off):
         worth = {
             i: trade_off * vulnerability[i] / vulnerability.max()
             - (1 - trade_off) * max((cosine(i, j) for j in chosen), default=0.0)
+            if vulnerability[i] > 0
+            else -2.0
             for i in range(len(vulnerability))
             if i not in chosen
         }
@@ -57,6 +59,12 @@ def test_greedy_choice_is_that_of_the_rule(seed, neurons, probes, trade_off):
         ]
         assert worth[0] == pytest.approx(worth[1], abs=1e-9)
         break
+
+
+def test_neurons_that_move_nothing_come_last():
+    behaviour = np.array([[0.0, 0.0], [1.0, 1.0], [0.1, 0.1], [0.0, 0.0]])
+    chosen = maximum_marginal_vulnerability(behaviour.mean(axis=1), behaviour, 4, 0.1)
+    assert chosen == [1, 2, 0, 3]
 
 
 def test_diversity_passes_over_a_copy():
