@@ -62,10 +62,10 @@ def train(arguments: argparse.Namespace) -> None:
     print(f"{len(rows)} rows, {len(held)} held out to watch, {len(dev)} for the report", flush=True)
     masks = deployable(arguments, settings)
     factors = arguments.head_factor or [1.0]
-    if len(masks) * len(factors) > 1 and not held:
+    if (len(masks) * len(factors) > 1 or arguments.balance) and not held:
         raise ValueError(
-            "--head-factor and --deploy are chosen on the rows held out; pass one of each, or "
-            "--held-out 200"
+            "--head-factor, --deploy and --balance are chosen on the rows held out; pass one of "
+            "the former and not the latter, or --held-out 200"
         )
     training = Training(settings, labels, arguments.checkpoint)
     if arguments.start_from is not None:
@@ -74,9 +74,9 @@ def train(arguments: argparse.Namespace) -> None:
     folder = arguments.output
     measured: dict[str, Any] = {"minutes": round(training.minutes(), 1)}
     goals = arguments.goals or GOALS
-    choice = choose(training.classifier(), held, masks, factors, goals)
+    choice = choose(training.classifier(), held, masks, factors, goals, balance=arguments.balance)
     training.deploy(choice)
-    measured["head_factor"] = choice.factor
+    measured |= {"head_factor": choice.factor, "head_shift": choice.shift}
     training.save(folder, arguments.name or folder.name, measured)
     if dev or held:
         what = "dev" if dev else "held_out"
@@ -280,12 +280,14 @@ class Training:
         return saved
 
     def deploy(self, choice: Choice) -> None:
-        """Take over the masks, and multiply the head."""
+        """Take over the masks, multiply the head and shift it."""
         self.mechanism = choice.mechanism
         with torch.no_grad():
             for name, value in self.low_rank.whole.items():
                 if name.startswith("classifier."):
                     value.mul_(choice.factor)
+            if choice.shift is not None:
+                self.low_rank.whole["classifier.bias"].add_(torch.tensor(choice.shift))
         self.low_rank.merge()
 
     def _watch(

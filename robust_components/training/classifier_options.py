@@ -77,6 +77,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "a single text; of several the best on the rows held out (1)",
     )
     add(
+        "--balance",
+        action="store_true",
+        help="shift the trained head so that over masked copies of the rows held out every label "
+        "gets its share; otherwise copies that say nothing may all count for one label",
+    )
+    add(
         "--goals",
         type=float,
         nargs=3,

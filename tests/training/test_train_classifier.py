@@ -22,7 +22,7 @@ from robust_components.models import load_classifier
 from robust_components.models.testing import TableClassifier
 from robust_components.smoothing import BalancedMask
 from robust_components.training.classifier import Training
-from robust_components.training.classifier_choice import choose
+from robust_components.training.classifier_choice import Choice, Sharpened, choose
 from robust_components.training.classifier_data import LabelledText, hold_out, read_texts
 from robust_components.training.classifier_loss import lifted_means
 from robust_components.training.classifier_metrics import evaluate_texts
@@ -81,9 +81,13 @@ def test_trains_saves_and_reports(options, tmp_path, capsys):
         (["--blocks", "3", "5", "--spans", "pieces"], "--spans must be one number for each"),
         (["--spans", "0"], "span must be >= 1, got 0"),
         (["--dropout", "1"], "--dropout must be in [0, 1), got 1.0"),
+        (["--balance", "--held-out", "0"], "--balance are chosen on the rows held out"),
         (["--deploy", "1"], "--deploy must be at least 2, got 1"),
         (["--head-factor", "0"], "--head-factor must be above 0, got 0.0"),
-        (["--head-factor", "1", "2", "--held-out", "0"], "are chosen on the rows held out"),
+        (
+            ["--head-factor", "1", "2", "--held-out", "0"],
+            "--head-factor, --deploy and --balance are chosen",
+        ),
         (["--start-from", "absent"], "absent"),
         (["--texts", "21"], "leaves 20 rows to train on, fewer than --texts 21"),
         (["--held-out", "24"], "--held-out must be in 0..23, got 24"),
@@ -182,6 +186,36 @@ def test_the_head_factor_sharpens_and_is_chosen_on_held_out_rows(options, tmp_pa
     described = json.loads((tmp_path / "out" / "classifier.json").read_text("utf-8"))
     assert described["measured"]["head_factor"] == best["head_factor"]
     assert load_classifier(tmp_path / "out").mechanism == BalancedMask(best["blocks"])
+
+
+def test_balanced_labels_get_their_share_of_the_copies(options, tmp_path):
+    rows = [LabelledText(" ".join(f"{row}{i}" for i in range(6)), row % 3) for row in range(20)]
+    mechanism = BalancedMask(3, span=None)
+
+    class Leaning:
+        def probabilities(self, texts):
+            draws = [np.random.default_rng(sum(map(ord, text))).random(3) for text in texts]
+            made = np.array(draws) + [2.0, 0.0, 0.5]
+            return made / made.sum(axis=1, keepdims=True)
+
+    copies = [copy.text for row in rows for copy in mechanism.copies(row.text.split())]
+    wanted = np.array([7, 7, 6]) + 1
+    sharpened = Sharpened(Leaning(), 3.0, {})
+    assert abs(sharpened.probabilities(copies).mean(axis=0) - wanted / 23).max() > 0.2
+    shift = sharpened.balance(rows, mechanism)
+    assert sharpened.probabilities(copies).mean(axis=0) == pytest.approx(wanted / 23, abs=1e-3)
+    one = choose(Leaning(), rows, [mechanism], [3.0], balance=True)
+    assert one == Choice(mechanism, 3.0, shift)
+
+    folders = [str(tmp_path / name) for name in ("even", "shifted")]
+    assert cli.main([*options, "--output", folders[0]]) == 0
+    assert cli.main([*options, "--head-factor", "3", "--balance", "--output", folders[1]]) == 0
+    described = json.loads((tmp_path / "shifted" / "classifier.json").read_text("utf-8"))
+    moved = described["measured"]["head_shift"]
+    heads = [load_file(tmp_path / name / "head.safetensors") for name in ("even", "shifted")]
+    biases = [head["classifier.bias"].float() for head in heads]
+    assert (biases[1] - 3 * biases[0]).tolist() == pytest.approx(moved, abs=1e-3)
+    assert moved[0] == -moved[1]
 
 
 def test_goals_decide_what_is_best():
