@@ -14,7 +14,10 @@ pytest.importorskip("transformers")
 from haystack import Document, Pipeline
 from haystack.utils import ComponentDevice
 
-from haystack_integrations.components.rankers.robust_components import NeuronRepairedRanker
+from haystack_integrations.components.rankers.robust_components import (
+    NeuronRepairedRanker,
+    SmoothedRanker,
+)
 from robust_components import Certificate
 from robust_components.models.pair_models import load_pair_scorer
 from robust_components.repair import NeuronRepairedRanker as CoreRanker
@@ -124,6 +127,17 @@ def test_warm_up_repairs_with_probes_and_gets_the_same_patch(tiny_ranker, made, 
     from_file = NeuronRepairedRanker(tiny_ranker, patch)
     ours, theirs = (r.run(query=QUERY, documents=found) for r in (component, from_file))
     assert [d.score for d in ours["documents"]] == [d.score for d in theirs["documents"]]
+
+
+def test_can_be_smoothed_by_yaml(ranker, found):
+    pipeline = Pipeline()
+    settings = {"mechanism_kwargs": {"blocks": 3}, "top_k": 1}
+    pipeline.add_component("ranker", SmoothedRanker(ranker=ranker, **settings))
+    loaded = Pipeline.loads(pipeline.dumps())
+    result = loaded.run({"ranker": {"query": QUERY, "documents": found}})["ranker"]
+    certificate = Certificate.from_dict(result["certificate"])
+    assert certificate.guarantee == "deterministic"
+    assert certificate.verify()
 
 
 def test_repeated_documents_count_once_and_thresholds_are_inclusive(ranker, found):

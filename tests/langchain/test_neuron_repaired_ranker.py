@@ -113,9 +113,14 @@ def test_repetitions_and_thresholds(ranker, documents):
 
 
 def test_can_be_smoothed(ranker, documents):
-    smoothed = SmoothedRanker(model=ranker._core(), mechanism=BalancedMask(3), top_n=1)
-    (best,) = smoothed.compress_documents(documents, QUERY)
-    assert best.metadata["certificate"]["guarantee"] == "deterministic"
+    best = []
+    for model in (ranker, ranker._core()):
+        smoothed = SmoothedRanker(model=model, mechanism=BalancedMask(3), coverage=None, top_n=1)
+        best += smoothed.compress_documents(documents, QUERY)
+    for document in best:
+        assert document.metadata["certificate"]["guarantee"] == "deterministic"
+    assert best[0].id == best[1].id
+    assert best[0].metadata["relevance_score"] == best[1].metadata["relevance_score"]
 
 
 def test_bad_input_is_refused(tiny_ranker, made, ranker):
