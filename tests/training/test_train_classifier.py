@@ -195,7 +195,7 @@ def test_balanced_labels_get_their_share_of_the_copies(options, tmp_path):
     class Leaning:
         def probabilities(self, texts):
             draws = [np.random.default_rng(sum(map(ord, text))).random(3) for text in texts]
-            made = np.array(draws) + [2.0, 0.0, 0.5]
+            made = np.add(draws, [2.0, 0.0, 0.5])
             return made / made.sum(axis=1, keepdims=True)
 
     copies = [copy.text for row in rows for copy in mechanism.copies(row.text.split())]
