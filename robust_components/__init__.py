@@ -6,6 +6,7 @@ from robust_components.certificate import Certificate
 from robust_components.classification.classifier import CluCertClassifier
 from robust_components.classification.result import Classification
 from robust_components.rag.generator import RobustRAGGenerator
+from robust_components.rag.passages import Passage
 from robust_components.ranking.ranker import SmoothedRanker
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ __all__ = [
     "Classification",
     "CluCertClassifier",
     "NeuronRepairedRanker",
+    "Passage",
     "RobustRAGGenerator",
     "SmoothedRanker",
 ]

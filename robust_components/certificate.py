@@ -192,6 +192,10 @@ class Certificate:
             data = json.loads(text)
         except RecursionError:
             raise ValueError("the text is nested too deeply for a certificate") from None
+        except ValueError as error:
+            raise ValueError(
+                f"a certificate must be JSON, got {text[:40]!r}: {error}; pass what to_json() gave"
+            ) from None
         return cls.from_dict(data)
 
     def sign(self, key: str | bytes) -> Certificate:

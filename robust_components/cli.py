@@ -22,7 +22,7 @@ from robust_components.verification import problems
 from robust_components.verification.reading import shown
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-CLAIM_WIDTH = 72
+CLAIM_WIDTH = 300
 
 
 class CommandError(Exception):
@@ -72,7 +72,9 @@ def _add_verify(commands: Any) -> None:
         "digest, its signature (with --key-env), and that its claim follows from its evidence. "
         "Exit status: 0 all verify; 1 one fails, or none was found; 2 the file cannot be read.",
     )
-    verify.add_argument("file", metavar="FILE", help="JSON file; - reads standard input")
+    verify.add_argument(
+        "files", metavar="FILE", nargs="+", help="JSON file; - reads standard input"
+    )
     verify.add_argument(
         "--key-env",
         metavar="NAME",
@@ -111,20 +113,25 @@ def _add_train(commands: Any) -> None:
 def verify_file(options: argparse.Namespace) -> int:
     """Verify every certificate in a file and list them."""
     key = _key(options.key_env)
-    found = list(certificates_in(_read_json(options.file)))
-    if not found:
-        print(f"{options.file}: no certificate found; one lies under a key 'certificate'.")
-        return 1
-    failed = 0
-    for where, certificate in found:
-        objections = problems(certificate, key)
-        failed += bool(objections)
-        print(printable(f"{'FAILS' if objections else 'ok   '} {where}: {_headline(certificate)}"))
-        for objection in objections:
-            print(printable(f"      - {objection}"))
-    signatures = "signatures not checked" if key is None else "signatures checked"
-    print(f"{len(found) - failed} of {len(found)} certificates verify ({signatures}).")
-    return 1 if failed else 0
+    number = failed = without = 0
+    for name in options.files:
+        found = list(certificates_in(_read_json(name)))
+        if not found:
+            print(f"{printable(name)}: no certificate found; one lies under a key 'certificate'.")
+            without += 1
+        prefix = f"{name}: " if len(options.files) > 1 else ""
+        for where, certificate in found:
+            objections = problems(certificate, key)
+            number += 1
+            failed += bool(objections)
+            mark = "FAILS" if objections else "ok   "
+            print(printable(f"{mark} {prefix}{where}: {_headline(certificate)}"))
+            for objection in objections:
+                print(printable(f"      - {objection}"))
+    if number:
+        signatures = "signatures not checked" if key is None else "signatures checked"
+        print(f"{number - failed} of {number} certificates verify ({signatures}).")
+    return 1 if failed or without else 0
 
 
 def _key(variable: str | None) -> str | None:
@@ -181,7 +188,7 @@ def certificates_in(document: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _headline(certificate: Any) -> str:
-    """Method, radius and first words of the claim, whatever they are."""
+    """Whether it certifies what was asked for, method, radius and claim, whatever they are."""
     if not isinstance(certificate, dict):
         return f"not a certificate but {type(certificate).__name__}"
     claim = certificate.get("claim")
@@ -189,9 +196,9 @@ def _headline(certificate: Any) -> str:
     if len(words) > CLAIM_WIDTH:
         words = words[:CLAIM_WIDTH].rsplit(" ", 1)[0] + " ..."
     method, radius = certificate.get("method"), certificate.get("radius")
-    return (
-        f"{method if isinstance(method, str) else shown(method)}, radius {shown(radius)}: {words}"
-    )
+    method = method if isinstance(method, str) else shown(method)
+    verdict = "certified" if certificate.get("certified") is True else "not certified"
+    return f"{method}, {verdict}, radius {shown(radius)}: {words}"
 
 
 def printable(text: str) -> str:

@@ -40,14 +40,27 @@ def stored(tmp_path):
 def test_one_good_certificate(good, stored, capsys):
     assert cli.main(["verify", stored(good.to_dict())]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("ok    certificate: voting, radius 2: The answer 'Paris' is what the")
+    assert out.startswith("ok    certificate: voting, certified, radius 2: The answer 'Paris' is")
     assert "1 of 1 certificates verify (signatures not checked)." in out
+
+
+def test_several_files(good, bad, stored, tmp_path, capsys):
+    first = tmp_path / "first.json"
+    first.write_text(json.dumps({**good.to_dict()}), encoding="utf-8")
+    empty = tmp_path / "empty.json"
+    empty.write_text("{}", encoding="utf-8")
+    assert cli.main(["verify", str(first), stored(bad), str(empty)]) == 1
+    out = capsys.readouterr().out
+    assert f"ok    {first}: certificate" in out
+    assert f"{empty}: no certificate found" in out
+    assert "1 of 2 certificates verify" in out
+    assert cli.main(["verify", str(first), str(empty)]) == 1
 
 
 def test_one_bad_certificate(bad, stored, capsys):
     assert cli.main(["verify", stored(bad)]) == 1
     out = capsys.readouterr().out
-    assert "FAILS certificate: voting, radius 4:" in out
+    assert "FAILS certificate: voting, certified, radius 4:" in out
     assert "      - The digest does not match" in out
     assert "0 of 1 certificates verify" in out
 
@@ -149,7 +162,7 @@ def test_stored_text_cannot_drive_the_terminal(good, stored, capsys):
     assert out.splitlines()[0].startswith("FAILS ")
 
 
-@pytest.mark.parametrize("arguments", [[], ["verify"], ["nonsense"], ["verify", "a", "b"]])
+@pytest.mark.parametrize("arguments", [[], ["verify"], ["nonsense"]])
 def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments)

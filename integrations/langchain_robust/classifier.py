@@ -20,7 +20,7 @@ from robust_components.models.classifier_models import load_classifier
 from robust_components.models.prompt_classifier import LABEL_PROMPT, PromptClassifier
 from robust_components.models.protocols import TextClassifier
 from robust_components.notices import warn_if_sampling
-from robust_components.smoothing import FixedMechanism, RandomMask
+from robust_components.smoothing import FixedMechanism, RandomMask, as_mechanism
 from robust_components.threats import SynonymEdits, WordEdits
 
 
@@ -57,8 +57,8 @@ class CluCertClassifier(RunnableSerializable[Any, Any]):
             (temperature 0). Models that never saw masked text label it badly: train them.
         labels: for a chat model the labels, or a dictionary from labels to descriptions; for other
             models names of the labels, in order.
-        mechanism: how masked copies are made; what the model was trained on, else
-            ``BalancedMask(10)``, when ``None``.
+        mechanism: how masked copies are made, or a mechanism's name; what the model was trained on,
+            else ``BalancedMask(10)``, when ``None``.
         votes: ``"soft"`` (mean probabilities) or ``"hard"`` (labels); soft when ``None`` and the
             model has probabilities.
         refine: what is done to texts or masked copies first; see
@@ -96,7 +96,7 @@ class CluCertClassifier(RunnableSerializable[Any, Any]):
 
     model: SkipValidation[Any] = None
     labels: SkipValidation[Any] = None
-    mechanism: SkipValidation[FixedMechanism | RandomMask | None] = None
+    mechanism: SkipValidation[FixedMechanism | RandomMask | str | None] = None
     votes: str | None = None
     refine: SkipValidation[KeepImportant | RefineCopies | RefineText | None] = None
     substitute: SkipValidation[Any] = None
@@ -171,7 +171,8 @@ class CluCertClassifier(RunnableSerializable[Any, Any]):
         return await asyncio.to_thread(self._label, input, config)
 
     def _core(self, model: Any) -> CoreClassifier:
-        covered: str = getattr(self.mechanism, "operations", "substitute")
+        mechanism = None if self.mechanism is None else as_mechanism(self.mechanism)
+        covered = "substitute" if mechanism is None else mechanism.operations
         kernels = self.substitute == "kernels" or isinstance(self.substitute, SynonymKernels)
         threat: WordEdits | SynonymEdits = (
             SynonymEdits(self.words)
@@ -180,7 +181,7 @@ class CluCertClassifier(RunnableSerializable[Any, Any]):
         )
         return CoreClassifier(
             model,
-            self.mechanism,
+            mechanism,
             votes=self.votes,
             refine=self.refine,
             substitute=self.substitute,

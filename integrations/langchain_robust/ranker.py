@@ -16,7 +16,7 @@ from robust_components.models.pair_models import load_pair_scorer
 from robust_components.models.prefixed import PrefixedScorer
 from robust_components.ranking.ranker import SmoothedRanker as CoreRanker
 from robust_components.ranking.result import RankedDocument, Ranking
-from robust_components.smoothing import BalancedMask, FixedMechanism, RandomMask, TermCoverage
+from robust_components.smoothing import FixedMechanism, RandomMask, TermCoverage, as_mechanism
 from robust_components.threats import WordEdits
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ class SmoothedRanker(BaseDocumentCompressor):
             by ``robust-components train ranker``, a LangChain ``BaseCrossEncoder`` or reranker that
             scores each document by itself, or a core ``PairScorer``; the embedded ranker when
             ``None``. Models that never saw masked text rank badly on it: fine-tune them.
-        mechanism: how masked copies are made; ``BalancedMask(10)`` when ``None``.
+        mechanism: how masked copies are made, or a mechanism's name; ``BalancedMask(10)`` when
+            ``None``.
         top_n: number of documents returned and certified, at least 1.
         words: edited words a document that certificates must withstand, at least 1.
         operations: ``"substitute"`` or ``"any"``; what the mechanism covers when ``None``.
@@ -85,7 +86,7 @@ class SmoothedRanker(BaseDocumentCompressor):
     """
 
     model: SkipValidation[Any] = None
-    mechanism: SkipValidation[FixedMechanism | RandomMask | None] = None
+    mechanism: SkipValidation[FixedMechanism | RandomMask | str | None] = None
     top_n: int = 10
     words: int = 1
     operations: str | None = None
@@ -179,8 +180,8 @@ class SmoothedRanker(BaseDocumentCompressor):
         """The core for the current settings, which ``model_copy(update=...)`` may have changed."""
         settings = dict(self)
         if self._made is None or self._made[0] != settings:
-            mechanism = BalancedMask() if self.mechanism is None else self.mechanism
-            covered: str = getattr(mechanism, "operations", "substitute")
+            mechanism = as_mechanism("balanced_mask" if self.mechanism is None else self.mechanism)
+            covered = mechanism.operations
             core = CoreRanker(
                 None,
                 mechanism,

@@ -11,7 +11,7 @@ from langchain_core.callbacks import (
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig, run_in_executor
-from pydantic import ConfigDict, Field, SkipValidation
+from pydantic import ConfigDict, Field, SkipValidation, field_validator
 
 from langchain_robust.ranker import SmoothedRanker
 
@@ -41,6 +41,16 @@ class RobustRetriever(BaseRetriever):
     k: int | None = Field(default=None, gt=0)
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    @field_validator("retriever")
+    @classmethod
+    def _runnable(cls, retriever: Any) -> Any:
+        if not isinstance(retriever, Runnable):
+            raise ValueError(
+                f"retriever must be a retriever or another Runnable, got "
+                f"{type(retriever).__name__}; wrap a function in RunnableLambda"
+            )
+        return retriever
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from robust_components.checks import positive_integer
@@ -33,7 +34,13 @@ from robust_components.classification.substitute import (
     SynonymKernels,
 )
 from robust_components.models.protocols import ModelFailedError, ProbabilisticClassifier
-from robust_components.smoothing import BalancedMask, FixedMechanism, RandomMask, split_words
+from robust_components.smoothing import (
+    BalancedMask,
+    FixedMechanism,
+    RandomMask,
+    as_mechanism,
+    split_words,
+)
 from robust_components.threats import SynonymEdits, WordEdits
 
 TEXTS_AT_ONCE = 256
@@ -56,8 +63,9 @@ class CluCertClassifier:
 
     Args:
         model: a :class:`~robust_components.models.protocols.TextClassifier` or
-            :class:`~robust_components.models.protocols.ProbabilisticClassifier`; the embedded
-            sentiment classifier when ``None``.
+            :class:`~robust_components.models.protocols.ProbabilisticClassifier`; a name for
+            :func:`~robust_components.models.load_classifier`; the embedded sentiment classifier
+            when ``None``.
         mechanism: how masked copies are made; the model's own ``mechanism`` when ``None`` and it
             has one, else ``BalancedMask(10)``.
         votes: ``"soft"`` (sums of probabilities) or ``"hard"`` (labels); soft when ``None`` and the
@@ -92,7 +100,7 @@ class CluCertClassifier:
     def __init__(
         self,
         model: Any = None,
-        mechanism: FixedMechanism | RandomMask | None = None,
+        mechanism: FixedMechanism | RandomMask | str | None = None,
         *,
         votes: str | None = None,
         labels: Sequence[str] | None = None,
@@ -111,6 +119,10 @@ class CluCertClassifier:
         numerical_margin: float = 1e-5,
         batch_size: int = 512,
     ) -> None:
+        if isinstance(model, str | Path):
+            from robust_components.models import load_classifier
+
+            model = load_classifier(model)
         self.model = settings.check_model(model)
         self.statement = settings.check_choice("statement", statement)
         self.method = settings.check_choice("method", method)
@@ -148,7 +160,7 @@ class CluCertClassifier:
         if mechanism is None:
             published = RandomMask(PUBLISHED_MASK_RATE)
             mechanism = published if self.method == "clucert" else BalancedMask()
-        self.mechanism = settings.check_mechanism(mechanism)
+        self.mechanism = as_mechanism(mechanism)
         kernels = self.drawing.kernels is not None
         self.threat = settings.check_threat(self._wanted_threat, self.mechanism, kernels=kernels)
         settings.check_together(self.mechanism, self.method, self.drawing, self.refine)

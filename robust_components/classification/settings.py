@@ -59,15 +59,6 @@ def check_margin(value: Any) -> float:
     return check_number("numerical_margin", value, 0.0, 0.5, "try 1e-5, or 0 for exact models")
 
 
-def check_mechanism(mechanism: Any) -> FixedMechanism | RandomMask:
-    if not isinstance(mechanism, RandomMask | FixedMechanism):
-        raise TypeError(
-            f"mechanism must be a BalancedMask, HashBuckets or RandomMask, got "
-            f"{type(mechanism).__name__}"
-        )
-    return mechanism
-
-
 def check_threat(
     threat: Any, mechanism: FixedMechanism | RandomMask, *, kernels: bool
 ) -> WordEdits | SynonymEdits:

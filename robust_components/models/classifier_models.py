@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robust_components.models.embedded import WEIGHTS, need
+from robust_components.models.named_files import check_there
 
 if TYPE_CHECKING:
     from robust_components.models.text_classifier import TransformersTextClassifier
@@ -54,6 +55,7 @@ def load_classifier(
         from robust_components.models.adapter_classifier import classifier_from_folder
 
         return classifier_from_folder(model, device=device, tokens_a_batch=tokens_a_batch)
+    check_there(model)
     from robust_components.models.text_classifier import TransformersTextClassifier
 
     return TransformersTextClassifier.from_pretrained(

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robust_components.models.embedded import load_ranker
+from robust_components.models.named_files import check_there
 
 if TYPE_CHECKING:
     from robust_components.models.pair_scorer import TransformersPairScorer
 
 
 def load_pair_scorer(
-    model: str | None = None,
+    model: str | Path | None = None,
     *,
     logits: bool = False,
     device: str = "cpu",
@@ -37,6 +38,8 @@ def load_pair_scorer(
         ImportError, FileNotFoundError, OSError: packages or files are missing.
         ValueError: the model is no ranker.
     """
+    if model is not None:
+        check_there(model)
     output = "logit" if logits else "probability"
     if model is None or (Path(model) / "ranker.json").is_file():
         return load_ranker(model, device=device, output=output, tokens_a_batch=tokens_a_batch)
@@ -48,7 +51,7 @@ def load_pair_scorer(
             "'robust-components[transformers]' or pass a scorer of your own"
         ) from error
     return TransformersPairScorer.from_pretrained(
-        model,
+        str(model),
         device=device,
         token=token,
         model_kwargs=model_kwargs,

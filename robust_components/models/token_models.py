@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robust_components.models.named_files import check_there
+
 if TYPE_CHECKING:
     from robust_components.models.protocols import TokenModel, TokenSession
 
@@ -25,6 +27,7 @@ def load_token_model(path_or_id: str | Path, **options: Any) -> TokenModel:
         ImportError: the extra ``llama-cpp`` or ``transformers`` is not installed.
         OSError, ValueError: the model cannot be read, or an option is out of range.
     """
+    check_there(path_or_id)
     name = str(path_or_id)
     is_gguf = name.lower().endswith(".gguf")
     needed, extra = ("llama_cpp", "llama-cpp") if is_gguf else ("transformers", "transformers")

@@ -234,10 +234,7 @@ class PathCertifier:
         reason = "no source responds: one hostile source could give any answer"
         if steps:
             at = radii.index(min(radii))
-            reason = (
-                f"token {at + 1}, {steps[at].token!r}, is certified "
-                f"for no more than {radii[at]} hostile sources"
-            )
+            reason = _weakest(at + 1, pieces[at], radii[at])
         return PathCertificate(
             radius=min(radii, default=0),
             token_radii=radii,
@@ -257,6 +254,14 @@ class PathCertifier:
                 ],
             },
         )
+
+
+def _weakest(place: int, text: str, radius: int) -> str:
+    token = f"token {place}, {text.strip()!r}," if text.strip() else f"token {place}, the end,"
+    if radius == 0:
+        return f"{token} is not certified against a single hostile source"
+    sources = "1 hostile source" if radius == 1 else f"{radius} hostile sources"
+    return f"{token} is certified for no more than {sources}"
 
 
 class RunningCertificate:

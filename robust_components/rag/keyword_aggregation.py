@@ -132,9 +132,7 @@ def reachable_keyword_sets(
                 silent = True
                 continue
             if optional is None:
-                return Reachable(
-                    reason=f"{budget} hostile sources can introduce any keyword on their own"
-                )
+                return Reachable(reason=_any_keyword(responses.passages, threat, budget))
             optional_words |= optional
             if len(optional_words) > max_optional_keywords:
                 return Reachable(
@@ -153,6 +151,18 @@ def reachable_keyword_sets(
             for chosen in itertools.combinations(sorted(optional), size):
                 sets[certain.union(chosen)] = None
     return Reachable(sets=tuple(sets))
+
+
+def _any_keyword(
+    passages: PassageList, threat: PassageInjection | PassageModification, budget: int
+) -> str:
+    sources = "1 hostile source" if budget == 1 else f"{budget} hostile sources"
+    if passages.chunked and not isinstance(threat, PassageInjection):
+        return (
+            f"{sources} could introduce any keyword: some source here has several passages, so "
+            "that what takes a freed slot may come from any listed source"
+        )
+    return f"{sources} could introduce any keyword on their own"
 
 
 def _families(

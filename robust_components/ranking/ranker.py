@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,13 @@ from robust_components.ranking.result import RankedDocument, Ranking
 from robust_components.ranking.robustmask import PublishedAnalysis, apply_rule, estimated_betas
 from robust_components.ranking.sampling import Plan, Question, Sampler
 from robust_components.ranking.scoring import Scoring, check_pointwise, check_score_map
-from robust_components.smoothing import BalancedMask, FixedMechanism, RandomMask, split_words
+from robust_components.smoothing import (
+    BalancedMask,
+    FixedMechanism,
+    RandomMask,
+    as_mechanism,
+    split_words,
+)
 from robust_components.smoothing.mechanism import MaskedCopy
 from robust_components.smoothing.term_coverage import TermCoverage
 from robust_components.threats import WordEdits
@@ -50,9 +57,9 @@ class SmoothedRanker:
     2020) for fixed masks; the published RobustMask rule is ``method="robustmask"``, and heuristic.
 
     Args:
-        model: any :class:`~robust_components.models.protocols.PairScorer`; the embedded ranker when
-            ``None``.
-        mechanism: how masked copies are made.
+        model: any :class:`~robust_components.models.protocols.PairScorer`; folder or hub id of a
+            cross-encoder or monoT5-style model; the embedded ranker when ``None``.
+        mechanism: how masked copies are made, or the name of a mechanism with default settings.
         top_k: K, at least 1.
         threat: kind and budget of the edits; one edited word of the mechanism's kind by default.
             Radii beyond the budget are reported too.
@@ -88,8 +95,8 @@ class SmoothedRanker:
 
     def __init__(
         self,
-        model: PairScorer | None = None,
-        mechanism: FixedMechanism | RandomMask | None = None,
+        model: PairScorer | str | Path | None = None,
+        mechanism: FixedMechanism | RandomMask | str | None = None,
         *,
         top_k: int = 10,
         threat: WordEdits | None = None,
@@ -109,7 +116,7 @@ class SmoothedRanker:
         pass_budget: int | None = None,
         time_budget: float | None = None,
     ) -> None:
-        self.mechanism = BalancedMask() if mechanism is None else mechanism
+        self.mechanism = BalancedMask() if mechanism is None else as_mechanism(mechanism)
         for name, value in (
             ("statement", statement),
             ("aggregation", aggregation),
@@ -132,6 +139,11 @@ class SmoothedRanker:
         settings.check_number("quantile", quantile, 0.0, 1.0, "0.5 is the median")
         exact = exact_decimal("quantile", quantile, "in (0, 1)")
         self.alpha = settings.check_alpha(alpha)
+        if isinstance(model, str | Path):
+            from robust_components.models import load_pair_scorer
+
+            logits = score_map != "identity" or aggregation == "quantile"
+            model = load_pair_scorer(model, logits=logits)
         self.model = settings.check_model(model)
         self.top_k = positive_integer("top_k", top_k)
         self.statement = statement

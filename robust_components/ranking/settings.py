@@ -93,11 +93,6 @@ def check_mechanism(
 ) -> None:
     """Whether the settings fit the mechanism; budgets play no part with fixed ones."""
     sampled = isinstance(mechanism, RandomMask)
-    if not sampled and not isinstance(mechanism, FixedMechanism):
-        raise TypeError(
-            f"mechanism must be a BalancedMask, HashBuckets or RandomMask, got "
-            f"{type(mechanism).__name__}"
-        )
     if sampled and aggregation != "mean":
         raise ValueError("aggregation='quantile' needs BalancedMask or HashBuckets, not RandomMask")
     if method == "robustmask" and not sampled:

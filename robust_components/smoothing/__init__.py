@@ -3,7 +3,7 @@
 from robust_components.smoothing.balanced_mask import BalancedMask
 from robust_components.smoothing.hash_buckets import HashBuckets
 from robust_components.smoothing.mechanism import FixedMechanism, MaskedCopy
-from robust_components.smoothing.named import mechanism_named
+from robust_components.smoothing.named import as_mechanism, mechanism_named, name_and_settings
 from robust_components.smoothing.random_mask import RandomMask
 from robust_components.smoothing.term_coverage import TermCoverage
 from robust_components.smoothing.words import join_words, split_words
@@ -15,7 +15,9 @@ __all__ = [
     "MaskedCopy",
     "RandomMask",
     "TermCoverage",
+    "as_mechanism",
     "join_words",
     "mechanism_named",
+    "name_and_settings",
     "split_words",
 ]

@@ -16,6 +16,45 @@ MECHANISMS: dict[str, type[BalancedMask] | type[HashBuckets] | type[RandomMask]]
 }
 
 
+def as_mechanism(value: Any) -> FixedMechanism | RandomMask:
+    """A mechanism, or one with default settings by its name.
+
+    Raises:
+        ValueError: no mechanism has that name.
+        TypeError: it is neither.
+    """
+    if isinstance(value, str):
+        return mechanism_named(value)
+    if not isinstance(value, FixedMechanism | RandomMask):
+        raise TypeError(
+            f"mechanism must be a BalancedMask, HashBuckets or RandomMask, or one of "
+            f"{sorted(MECHANISMS)}, got {value!r}; pass BalancedMask(10), for example"
+        )
+    return value
+
+
+def name_and_settings(
+    mechanism: Any, settings: Mapping[str, Any] | None
+) -> tuple[str, dict[str, Any] | None]:
+    """Plain data for a mechanism that is named, or given itself.
+
+    Args:
+        mechanism: a name, with ``settings``; or a mechanism, without.
+
+    Raises:
+        TypeError, ValueError: it is neither, or both kinds of settings are given.
+    """
+    if isinstance(mechanism, str):
+        return mechanism, None if settings is None else dict(settings)
+    if settings is not None:
+        raise ValueError(
+            f"mechanism_kwargs go with the name of a mechanism, got {dict(settings)} beside "
+            f"{mechanism!r}; leave them out"
+        )
+    plain = as_mechanism(mechanism).to_dict()
+    return plain.pop("name"), plain
+
+
 def mechanism_named(
     name: str, settings: Mapping[str, Any] | None = None
 ) -> FixedMechanism | RandomMask:

@@ -323,7 +323,7 @@ def test_alpha_must_be_inside_its_range(alpha):
         ({"numerical_margin": 0.7}, ValueError, "numerical_margin"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"selection_samples": 0}, ValueError, "selection_samples"),
-        ({"mechanism": "balanced"}, TypeError, "mechanism must be"),
+        ({"mechanism": "balanced"}, ValueError, "mechanism must be"),
         (
             {"method": "clucert", "mechanism": RandomMask(0.4), "votes": "soft"},
             ValueError,

@@ -158,6 +158,12 @@ def test_corruption_size_can_be_set_per_run(generator, documents):
         component.run(query=QUERY, documents=documents, corruption_size=0)
 
 
+@pytest.mark.parametrize("documents", ["text", ["text"], 3])
+def test_documents_must_be_documents(generator, documents):
+    with pytest.raises(TypeError, match=r"documents must be a list of Documents, got (str|int)"):
+        RobustRAGGenerator(generator).run(query=QUERY, documents=documents)
+
+
 def test_no_documents(generator):
     result = RobustRAGGenerator(generator, abstention="No answer.").run(query=QUERY, documents=[])
     assert result["answers"][0].data == result["replies"][0].text == "No answer."

@@ -303,12 +303,23 @@ def test_raw_logits_are_refused_with_the_map_to_choose(toy_rankers, rivers):
     assert all(0 < document.score < 1 for document in result["documents"])
 
 
+def test_a_mechanism_may_be_given_itself():
+    given = SmoothedRanker(mechanism=BalancedMask(5, seed=3))
+    named = SmoothedRanker(mechanism_kwargs={"blocks": 5, "seed": 3})
+    assert given._core.mechanism == named._core.mechanism
+    assert round_trip(given)._core.mechanism == BalancedMask(5, seed=3)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"mechanism": "masks"}, "mechanism must be one of"),
         ({"mechanism_kwargs": {"buckets": 3}}, "balanced_mask has no setting buckets"),
         ({"mechanism_kwargs": {"blocks": 0}}, "blocks must be >= 1, got 0"),
+        (
+            {"mechanism": BalancedMask(5), "mechanism_kwargs": {"blocks": 3}},
+            "mechanism_kwargs go with the name of a mechanism",
+        ),
         ({"top_k": 0}, "top_k must be >= 1"),
         ({"words": 0}, "budget must be >= 1"),
         ({"operations": "insert"}, "operations must be 'substitute' or 'any'"),

@@ -166,7 +166,7 @@ def test_samples_go_past_the_cache() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"mechanism": "balanced_mask"}, "mechanism must be a BalancedMask"),
+        ({"mechanism": "balanced"}, "mechanism must be one of"),
         ({"mechanism": BalancedMask(10), "operations": "any"}, "covers substitutions"),
         ({"mechanism": BalancedMask(10), "words": 0}, "budget must be >= 1"),
         ({"statement": "later", "model": "topic"}, "statement must be one of"),

@@ -123,3 +123,8 @@ def test_bad_settings_are_refused(settings: dict[str, Any], words: str) -> None:
 def test_bad_k_of_the_call_is_refused(ranker: SmoothedRanker, k: int) -> None:
     with pytest.raises(ValueError, match="top_k must be >= 1"):
         RobustRetriever(retriever=Shelf(), ranker=ranker).invoke("the capital", k=k)
+
+
+def test_what_is_no_retriever_is_refused():
+    with pytest.raises(ValueError, match="retriever must be a retriever or another Runnable, got"):
+        RobustRetriever(retriever=3)

@@ -239,7 +239,8 @@ def test_no_documents() -> None:
     [
         ({"top_n": 0}, "top_k must be >= 1"),
         ({"words": 0}, "budget must be >= 1"),
-        ({"mechanism": "balanced_mask"}, "mechanism must be a BalancedMask"),
+        ({"mechanism": "balanced"}, "mechanism must be one of"),
+        ({"mechanism": 10}, "mechanism must be a BalancedMask"),
         ({"operations": "any"}, "BalancedMask covers substitutions"),
         ({"operations": ""}, "operations must be 'substitute' or 'any', got ''"),
         ({"score_threshold": float("nan")}, "Input should be a finite number"),

@@ -149,7 +149,7 @@ def test_budget_of_a_token_is_that_of_its_lead():
     tight = isolated([row] * 4 + [fragile], top_k=5, no_retrieval=no_retrieval)
     assert path(tight).token_radii == (2, 1, 2)
     assert path(tight).radius == 1
-    assert path(tight).reason == "token 2, 'b', is certified for no more than 1 hostile sources"
+    assert path(tight).reason == "token 2, 'b', is certified for no more than 1 hostile source"
 
 
 def test_injection_ejects_the_lowest_ranked():

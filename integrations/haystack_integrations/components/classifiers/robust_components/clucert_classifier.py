@@ -30,7 +30,12 @@ from robust_components.models.classifier_models import load_classifier
 from robust_components.models.prompt_classifier import LABEL_PROMPT, PromptClassifier
 from robust_components.models.sentence_encoder import EmbeddedEncoder
 from robust_components.notices import warn_if_sampling
-from robust_components.smoothing import mechanism_named
+from robust_components.smoothing import (
+    FixedMechanism,
+    RandomMask,
+    mechanism_named,
+    name_and_settings,
+)
 from robust_components.threats import SynonymEdits, WordEdits
 
 HF_TOKEN = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False)
@@ -65,7 +70,7 @@ class CluCertClassifier:
         chat_generator: ChatGenerator | None = None,
         *,
         labels: Sequence[str] | Mapping[str, str] | None = None,
-        mechanism: str | None = None,
+        mechanism: str | FixedMechanism | RandomMask | None = None,
         mechanism_kwargs: Mapping[str, Any] | None = None,
         votes: str | None = None,
         keep_words: int | None = None,
@@ -106,8 +111,9 @@ class CluCertClassifier:
             (temperature 0). A response that is no label counts as an abstention.
         :param labels: for a chat model the labels, or a dictionary from labels to descriptions; for
             a Hugging Face model names of its labels, in order.
-        :param mechanism: `"balanced_mask"`, `"hash_buckets"` or `"random_mask"`; what the model was
-            trained on, else `"balanced_mask"`, when `None`.
+        :param mechanism: `"balanced_mask"`, `"hash_buckets"` or `"random_mask"`, or a mechanism
+            itself, without `mechanism_kwargs`; what the model was trained on, else
+            `"balanced_mask"`, when `None`.
         :param mechanism_kwargs: its settings, such as `{"blocks": 9}`, `{"buckets": 9}` or
             `{"mask_rate": 0.9, "samples": 2000}`.
         :param votes: `"soft"` (mean probabilities) or `"hard"` (labels); soft when `None` and the
@@ -177,6 +183,7 @@ class CluCertClassifier:
         )
         chosen = None
         if mechanism is not None:
+            mechanism, mechanism_kwargs = name_and_settings(mechanism, mechanism_kwargs)
             chosen = mechanism_named(mechanism, mechanism_kwargs)
         elif mechanism_kwargs is not None:
             raise ValueError(

@@ -18,7 +18,16 @@ def contents(documents: Sequence[Document], field: str | None) -> list[str]:
     What is classified: the content, or a metadata field.
 
     A document without text there counts as empty, which gets no label, and is logged.
+
+    :raises TypeError: `documents` is no list of Documents.
     """
+    wrong: list[Any] = [documents]
+    if isinstance(documents, Sequence) and not isinstance(documents, str):
+        wrong = [one for one in documents if not isinstance(one, Document)]
+    if wrong:
+        raise TypeError(
+            f"documents must be a list of Documents, got {type(wrong[0]).__name__}; pass a list"
+        )
     if field is None:
         found = [document.content for document in documents]
     else:

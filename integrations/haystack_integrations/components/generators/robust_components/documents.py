@@ -21,7 +21,16 @@ def to_passages(documents: Sequence[Document], source_key: str | Sequence[str]) 
 
     It is not left out: whoever placed it holds a slot of the list, and certificates count slots.
     Warns when no document names a source.
+
+    :raises TypeError: `documents` is no list of Documents.
     """
+    wrong: list[Any] = [documents]
+    if isinstance(documents, Sequence) and not isinstance(documents, str):
+        wrong = [one for one in documents if not isinstance(one, Document)]
+    if wrong:
+        raise TypeError(
+            f"documents must be a list of Documents, got {type(wrong[0]).__name__}; pass a list"
+        )
     textless = [document.id for document in documents if document.content is None]
     if textless:
         logger.warning("Documents without text content are read as empty: {ids}", ids=textless)

@@ -28,7 +28,13 @@ from robust_components.checks import warnings_at
 from robust_components.models.pair_models import load_pair_scorer
 from robust_components.models.prefixed import PrefixedScorer
 from robust_components.ranking.ranker import SmoothedRanker as CoreRanker
-from robust_components.smoothing import TermCoverage, mechanism_named
+from robust_components.smoothing import (
+    FixedMechanism,
+    RandomMask,
+    TermCoverage,
+    mechanism_named,
+    name_and_settings,
+)
 from robust_components.threats import WordEdits
 
 HF_TOKEN = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False)
@@ -67,7 +73,7 @@ class SmoothedRanker:
         model: str | None = None,
         ranker: PointwiseRanker | None = None,
         *,
-        mechanism: str = "balanced_mask",
+        mechanism: str | FixedMechanism | RandomMask = "balanced_mask",
         mechanism_kwargs: Mapping[str, Any] | None = None,
         top_k: int = 10,
         words: int = 1,
@@ -104,7 +110,8 @@ class SmoothedRanker:
         :param ranker: instead of `model`, a Haystack ranker that scores each document by itself.
             Rankers that look at several documents, at metadata or at the place in the list are
             refused: nothing they do could be certified.
-        :param mechanism: `"balanced_mask"`, `"hash_buckets"` or `"random_mask"`.
+        :param mechanism: `"balanced_mask"`, `"hash_buckets"` or `"random_mask"`, or a mechanism
+            itself, without `mechanism_kwargs`.
         :param mechanism_kwargs: its settings, such as `{"blocks": 20}`, `{"buckets": 5}` or
             `{"mask_rate": 0.8, "samples": 2000}`.
         :param top_k: K, the number of documents returned and certified, at least 1.
@@ -148,7 +155,8 @@ class SmoothedRanker:
         if model is not None and ranker is not None:
             raise ValueError("model and ranker cannot both be given; leave one out")
         with warnings_at(stacklevel=3):  # past Haystack's metaclass, at the caller's line
-            chosen = mechanism_named(mechanism, mechanism_kwargs)
+            name, options = name_and_settings(mechanism, mechanism_kwargs)
+            chosen = mechanism_named(name, options)
             threat = WordEdits(words, chosen.operations if operations is None else operations)
             self._core = CoreRanker(
                 None,
@@ -172,8 +180,8 @@ class SmoothedRanker:
         self._scorer = None if ranker is None else RankerScorer(ranker)
         self.model = model
         self.ranker: Any = ranker
-        self.mechanism = mechanism
-        self.mechanism_kwargs = None if mechanism_kwargs is None else dict(mechanism_kwargs)
+        self.mechanism = name
+        self.mechanism_kwargs = options
         self.top_k = int(top_k)
         self.words = int(words)
         self.operations = operations
