@@ -260,7 +260,11 @@ def run(options: argparse.Namespace, write: Callable[[dict[str, Any]], object]) 
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
     for private in ("data", "json", "cache"):
         settings.pop(private, None)
-    figures: dict[str, Any] = {"settings": settings, "ranker": f"{plain.name}, {plain.fingerprint}", "by_seed": {}}
+    figures: dict[str, Any] = {
+        "settings": settings,
+        "ranker": f"{plain.name}, {plain.fingerprint}",
+        "by_seed": {},
+    }
     for seed in range(options.seeds):
         probes = attacked_lists(options, plain, "train", seed, ["seen"])
         lists = attacked_lists(options, plain, "dev", seed, ["seen", *UNSEEN])
