@@ -130,7 +130,7 @@ def test_the_command_line_verifies_it(ranker, tmp_path, capsys):
     path = tmp_path / "certificate.json"
     path.write_text(ranker.rank(QUERY, DOCUMENTS).certificate.to_json())
     assert main(["verify", str(path)]) == 0
-    assert "neuron_repair, radius 0" in capsys.readouterr().out
+    assert "neuron_repair, not certified, radius 0" in capsys.readouterr().out
 
 
 def test_can_be_smoothed(ranker):
