@@ -80,8 +80,9 @@ class Sharpened:
         for _ in range(ROUNDS):
             self.shift = shift
             shift = shift + np.log(wanted / self.probabilities(texts).mean(axis=0))
-        self.shift = np.round(shift - shift.mean(), 4)
-        return tuple(self.shift.tolist())
+        found = np.round(shift - shift.mean(), 4)
+        self.shift = found
+        return tuple(found.tolist())
 
 
 def choose(
