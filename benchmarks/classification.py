@@ -206,6 +206,7 @@ class Evaluation:
             self.write()
         if "attacks" in options.stages:
             table = read_synonyms(folder)
+            pairs = read_pairs(name, folder, options.seed)[: options.replayed]
             campaign = Campaign(
                 CluCertClassifier(Remembered(model)),
                 lambda word: table.get(word, []),
@@ -213,7 +214,8 @@ class Evaluation:
             )
             for item in tqdm(texts[: options.attacked], desc="attacks", mininterval=10):
                 campaign.run(item)
-            pairs = read_pairs(name, folder, options.seed)[: options.replayed]
+            figures["attacks"] = campaign.figures()
+            self.write()
             figures["replay"] = campaign.replay(pairs)
             figures["attacks"] = campaign.figures()
             self.violations += [f"{name}, {one}" for one in campaign.violations]

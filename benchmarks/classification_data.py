@@ -66,8 +66,13 @@ def read_pairs(name: str, folder: Path, seed: int = 0) -> list[Pair]:
             continue
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if not line.startswith("#")]
-        for row in csv.DictReader(kept):
-            found.append(Pair(path.stem.split("_")[0], row["original"], row["perturbed"]))
+        rows = list(csv.reader(kept))
+        header, attack = rows[0], path.stem.split("_")[0]
+        places = (0, 2)  # without a header: original, label, perturbed, label
+        if "original" in header:
+            places = (header.index("original"), header.index("perturbed"))
+            rows = rows[1:]
+        found += [Pair(attack, row[places[0]], row[places[1]]) for row in rows]
     random.Random(seed).shuffle(found)
     return found
 

@@ -112,6 +112,11 @@ def test_readers(folder):
     assert read_pairs("sst2", folder) != []
     assert {pair.perturbed for pair in read_pairs("sst2", folder)} == {"a bad film", "a b ad film"}
     assert read_pairs("agnews", folder) == []
+    bare = "a goal, a summit,1,a gaol; a summit,2\n"
+    bare = bare.replace("a goal, a summit", '"a goal, a summit"')
+    (folder / "adversarial_pairs/deepwordbug_swap_agnews_wordcnn_2000.csv").write_text(bare)
+    expected = Pair("deepwordbug", "a goal, a summit", "a gaol; a summit")
+    assert read_pairs("agnews", folder) == [expected]
     assert read_synonyms(folder) == {"good": ["bad", "fine"]}
     assert len(read_solutions(folder)) == 1
 
