@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 
 
 def curves(figures: dict[str, Any], title: str, path: Path) -> None:
-    """One line a rule; rules that are no proof are dashed.
+    """One line a rule; rules that are no proof are dashed, and those on fewer texts say so.
 
     Args:
         figures: name of the rule: its summary.
@@ -20,9 +20,12 @@ def curves(figures: dict[str, Any], title: str, path: Path) -> None:
         path: the image.
     """
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    most = max(found["texts"] for found in figures.values())
     for name, found in figures.items():
         shares = {int(r): share for r, share in found["certified_accuracy"].items()}
         style, label = ("o-", name) if found["sound"] else ("x--", f"{name} (not sound)")
+        if found["texts"] < most:
+            label += f", {found['texts']} texts"
         axes.plot(list(shares), list(shares.values()), style, label=label, markersize=4)
     axes.set(xlabel="edited words", ylabel="certified accuracy", title=title, ylim=(0, 1))
     axes.legend(fontsize=7)
