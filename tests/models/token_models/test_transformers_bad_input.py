@@ -300,5 +300,6 @@ def test_models_that_cannot_be_loaded(
     monkeypatch.setattr(token_models.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"needs transformers; install 'robust-components\["):
         load_token_model(tmp_path)
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(ImportError, match=r"needs llama_cpp; install .*\[llama-cpp\]"):
-        load_token_model("model.gguf")
+        load_token_model(tmp_path / "model.gguf")
