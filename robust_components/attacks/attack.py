@@ -2,8 +2,9 @@
 
 An attack changes one document of a ranked list, the target, within an explicit budget of words,
 to raise its score. Whatever scores documents can be the victim: a cross-encoder, or a whole
-:class:`~robust_components.ranking.SmoothedScorer`. All attacks here are black box: they read
-scores, nothing else.
+:class:`~robust_components.ranking.SmoothedScorer`. Most attacks are black box and read scores
+alone; those in ``guided.py`` take gradients too, of the victim where no surrogate is given, and
+gradients are not counted as queries.
 """
 
 from __future__ import annotations

@@ -167,6 +167,8 @@ class CluCertClassifier:
         if self.method == "smoothing":
             each = self._copies_an_edit_changes()
             settings.warn_if_hopeless(self.mechanism, self.threat, self.drawing, each)
+        elif isinstance(self.mechanism, RandomMask):
+            settings.warn_if_published_hopeless(self.mechanism)
 
     def _copies_an_edit_changes(self) -> int:
         """Copies of a partition, at most; 0 with random masks."""

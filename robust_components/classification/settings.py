@@ -120,6 +120,16 @@ def warn_if_hopeless(
         warn_caller(problem)
 
 
+def warn_if_published_hopeless(mechanism: RandomMask) -> None:
+    """Warn, at the caller's line, when the published rule certifies no word of any text."""
+    if mechanism.mask_rate <= 0.5:
+        warn_caller(
+            f"the published rule certifies no edited word at mask_rate={mechanism.mask_rate}, even "
+            "by unanimous votes: a copy must show less than half of the words; pass "
+            "RandomMask(0.9) for rates at which it says something"
+        )
+
+
 def _sampled_problem(
     mechanism: RandomMask, threat: WordEdits | SynonymEdits, drawing: Drawing
 ) -> str | None:

@@ -29,8 +29,8 @@ def load_classifier(
     """The classifier called ``model``.
 
     Args:
-        model: ``"sentiment"`` (negative, positive) or ``"topic"`` (World, Sports, Business,
-            Sci/Tech), both embedded, trained on masked copies and loaded once for the whole
+        model: ``"sentiment"`` (negative, positive) or ``"topic"`` (Business, Sci/Tech, Sports,
+            World), both embedded, trained on masked copies and loaded once for the whole
             process; a folder written by ``robust-components train classifier``; or folder or hub id
             of a sequence classifier.
         labels: names of a Hugging Face model's labels, in order; its own when ``None``.

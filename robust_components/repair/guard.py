@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -108,7 +109,9 @@ class Measuring:
         for before, after in zip(self.clean, now.clean, strict=True):
             if len(before) > 1:
                 tau = float(kendalltau(before, after).statistic)
-                taus.append(1.0 if np.isnan(tau) else tau)
+                if np.isnan(tau):  # one list has a single score; that is no ranking unless both do
+                    tau = float(np.ptp(before) == np.ptp(after) == 0)
+                taus.append(tau)
         first, last = np.concatenate(self.clean), np.concatenate(now.clean)
         return Drift(
             kendall_tau=float(np.mean(taus)) if taus else 1.0,
@@ -142,10 +145,25 @@ class Limits:
     mrr_loss: float = 0.01
     drift: float = 1.0
 
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("kendall_tau", -1.0, 1.0),
+            ("mrr_loss", 0.0, 1.0),
+            ("drift", 0.0, math.inf),
+        ):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not least <= value <= most:
+                raise ValueError(
+                    f"{name} must be in [{least:g}, {most:g}], got {value!r}; see Limits"
+                )
+
 
 def objections(before: Measured, after: Measured, drift: Drift, limits: Limits) -> tuple[str, ...]:
     """Why the repair must be rolled back; empty if it may stay."""
     found = []
+    if not all(map(math.isfinite, (after.gain, after.boost, drift.kendall_tau, drift.largest))):
+        return ("the repaired ranker gives scores that are not finite",)
     if after.gain >= before.gain:
         found.append(
             f"held-out attacks gain {after.gain:.4g} in score, {before.gain:.4g} before the repair"

@@ -1,8 +1,8 @@
 """Perturbation by scores: moves chosen neurons until attacked documents score as they did clean.
 
 Not the published loss, which looks at the neurons alone; same neurons, same sign-gradient steps on
-the same rows. It is here because it lowers what attacks gain where the published one does not (see
-``python -m benchmarks.repair``), at the price of a backward pass through the network a step.
+the same rows, at the price of a backward pass through the network a step. ``python -m
+benchmarks.repair`` measures both.
 """
 
 from __future__ import annotations

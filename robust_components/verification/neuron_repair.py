@@ -21,16 +21,17 @@ from robust_components.verification.word_edits import MAX_DOCUMENTS, exact_keys,
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KINDS = {
     "held_out": "held-out attacks of the kinds it was repaired with",
-    "unseen": "attacks of kinds it never saw",
+    "unseen": "attacks that were not used to repair it",
     "adaptive": "attacks made anew on the repaired ranker",
 }
 _REASON = (
-    "Measured on the attacks named in the evidence, and proved against none: another attack may "
+    "Measured on the attacks counted in the evidence, and proved against none: another attack may "
     "succeed more often."
 )
 _ASSUMPTIONS = (
-    "The figures were measured on the probes named in the evidence; queries, documents and attacks "
-    "of another kind may do otherwise.",
+    "The figures were measured on the probes counted in the evidence, which may hold attacks that "
+    "succeeded before the repair and no others; other queries, documents and attacks may do "
+    "otherwise.",
     "How far the repair went was chosen on the held-out attacks, so their figures are a little too "
     "good.",
     "The patch was applied to the model it was made for.",

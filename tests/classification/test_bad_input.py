@@ -508,3 +508,10 @@ def test_equal_copies_are_asked_once_and_short_ones_together():
     assert all(len(batch) <= 4 for batch in asked)
     assert many[0].votes == many[2].votes
     assert [one.to_dict()["certified_radius"] for one in many] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("mechanism", [None, RandomMask(0.5)])
+def test_the_published_rule_warns_where_it_certifies_nothing(mechanism):
+    with pytest.warns(UserWarning, match=r"certifies no edited word at mask_rate=0\.[45]") as seen:
+        CluCertClassifier(model(), mechanism, method="clucert")
+    assert seen[0].filename == __file__
