@@ -102,7 +102,9 @@ class Asking:
                 "label's name"
             )
         if self.labels is not None and label not in self.labels:
-            return Failure(f"the model gave the label {label[:80]!r}, which is not in labels")
+            said = f"the model gave the label {label[:80]!r}, which is not in labels"
+            self.last_error = ValueError(f"{said} {list(self.labels)[:20]}")
+            return Failure(said)
         return str(label)
 
     def _read_probabilities(self, answer: Any, number: int) -> list[Vote]:
@@ -121,6 +123,8 @@ class Asking:
                 f"probabilities must lie in [0, 1] and add up to at most 1 a text, got {least:g} "
                 f"to {most:g}; apply softmax to logits"
             )
+        if not all(usable):
+            self.last_error = ValueError("the model's probabilities are not finite")
         units = quantise(np.nan_to_num(values, posinf=0.0, neginf=0.0))
         return [
             tuple(row.tolist()) if fine else Failure("the model's probabilities are not finite")

@@ -35,7 +35,7 @@ from robust_components.classification.certificates import Outcome
 from robust_components.classification.fixed_rule import AllMasks, SeenCopies
 from robust_components.classification.plan import Counting, Finding, Plan, Subject, finding
 from robust_components.classification.substitute import SynonymKernels
-from robust_components.classification.votes import UNIT, Ballots, Vote, margin_units
+from robust_components.classification.votes import UNIT, Ballots, Failure, Vote, margin_units
 from robust_components.smoothing import RandomMask, join_words
 
 ENOUGH_REPEATS = 20
@@ -266,14 +266,18 @@ class _Sampling:
         for copy, vote in zip(self.copies, self.votes, strict=True):
             if copy in first:
                 asked += 1
-                differed += vote != first[copy]
+                differed += _draws_differ(first[copy], vote)
             first.setdefault(copy, vote)
         if asked < ENOUGH_REPEATS:
-            doubtful = sorted(first, key=lambda copy: first[copy] == label)[:4]
+            doubtful = sorted(
+                first, key=lambda copy: (isinstance(first[copy], Failure), first[copy] == label)
+            )[:4]
             again = [doubtful[i % len(doubtful)] for i in range(ENOUGH_REPEATS)]
             votes = yield list(again)
             asked += len(votes)
-            differed += sum(vote != first[copy] for copy, vote in zip(again, votes, strict=True))
+            differed += sum(
+                _draws_differ(first[copy], vote) for copy, vote in zip(again, votes, strict=True)
+            )
         return asked, differed
 
     def _found(
@@ -304,3 +308,8 @@ class _Sampling:
             randomised=self.drawing.randomised,
         )
         return Finding(outcome, ballots if self.votes else self._count(selection, everything))
+
+
+def _draws_differ(one: Vote, other: Vote) -> bool:
+    """A call that failed says nothing about how a model draws."""
+    return not isinstance(one, Failure) and not isinstance(other, Failure) and one != other

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 BUILT_IN = Path(__file__).parent / "data" / "synonyms.txt"
-EDGES = ".,;:!?()[]{}\"'`-–—“”‘’…"
 
 
 @runtime_checkable
@@ -33,17 +32,21 @@ class SynonymSource(Protocol):
         ...
 
 
-def core(word: str) -> tuple[str, str, str]:
+def core(word: str, *, masked: bool = False) -> tuple[str, str, str]:
     """A word as it stands in a text in three parts: what precedes it, the word, what follows.
 
-    Words in brackets (mask tokens) and numbers have no core.
+    The word reaches from the first letter or digit to the last. Numbers have no core.
+
+    Args:
+        word: without white space.
+        masked: the text is masked, so that words in brackets are mask tokens and have no core.
     """
-    bare = word.strip(EDGES)
+    places = [at for at, one in enumerate(word) if one.isalnum()]
     bracketed = word[:1] in ("[", "<") and word[-1:] in ("]", ">")
-    if bracketed or not any(one.isalpha() for one in bare):
+    if (masked and bracketed) or not any(one.isalpha() for one in word):
         return word, "", ""
-    start = word.index(bare)
-    return word[:start], bare, word[start + len(bare) :]
+    start, end = places[0], places[-1] + 1
+    return word[:start], word[start:end], word[end:]
 
 
 def in_the_form_of(word: str, synonym: str) -> str:
@@ -60,7 +63,7 @@ def in_the_form_of(word: str, synonym: str) -> str:
 
 def synonyms_of(source: SynonymSource, word: str) -> tuple[str, ...]:
     """Synonyms of a word as it stands in a text, in its form; none with spaces."""
-    bare = core(word)[1].lower()
+    bare = core(word, masked=True)[1].lower()
     if not bare:
         return ()
     found = (one for one in source.synonyms(bare) if len(one.split()) == 1 and one != bare)

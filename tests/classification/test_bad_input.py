@@ -515,3 +515,37 @@ def test_the_published_rule_warns_where_it_certifies_nothing(mechanism):
     with pytest.warns(UserWarning, match=r"certifies no edited word at mask_rate=0\.[45]") as seen:
         CluCertClassifier(model(), mechanism, method="clucert")
     assert seen[0].filename == __file__
+
+
+def test_a_cached_model_is_found_out_though_calls_fail():
+    """Failures are no draws: a cache between time-outs is still a cache."""
+
+    class Cached:
+        calls = 0
+
+        def classify(self, texts):
+            return [self.one() for _ in texts]
+
+        def one(self):
+            Cached.calls += 1
+            return TimeoutError("slow") if Cached.calls % 25 == 0 else "a"
+
+    text = " ".join(f"w{i}" for i in range(30))
+    mask = RandomMask(0.95, samples=400, mask_token=None, seed=1)
+    classifier = CluCertClassifier(Cached(), mask, labels=["a", "b"], randomised=True)
+    found = classifier.classify(text)
+    assert found.radius == 0 and "cached or deterministic" in found.certificate.reason
+    assert found.certificate.evidence["repeats"][1] == 0
+
+
+@pytest.mark.parametrize("form", ["bad", "[bad]", "<bad>", "(bad)", "*bad*", "__bad__", "bad%"])
+def test_classes_take_words_in_whatever_signs(form):
+    classes = SynonymClasses([["bad", "awful"]])
+    replaced = classes.replace([form, form.replace("bad", "awful"), form.replace("bad", "AWFUL")])
+    assert set(replaced) == {form}
+
+
+def test_why_no_copy_got_a_label_is_said():
+    stray = TableClassifier(lambda text: "z")
+    with pytest.raises(ModelFailedError, match=r"gave the label 'z', which is not in labels"):
+        CluCertClassifier(stray, labels=["a", "b"]).classify("one two three")

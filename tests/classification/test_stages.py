@@ -64,7 +64,8 @@ class Letters:
 
 def test_words_keep_their_punctuation_and_capitals():
     assert core('("Great,') == ('("', "Great", ",")
-    assert core("[MASK]") == ("[MASK]", "", "")
+    assert core("[MASK]", masked=True) == ("[MASK]", "", "")
+    assert core("[great]") == ("[", "great", "]")
     assert core("...") == ("...", "", "")
     assert core("1999") == ("1999", "", "")
     assert in_the_form_of("(Great,", "superb") == "(Superb,"

@@ -349,3 +349,8 @@ def test_the_default_needs_no_argument():
     assert found.meta["classification"]["label"] == "positive"
     assert isinstance(component._core.mechanism, BalancedMask)
     assert Certificate.from_dict(found.meta["certificate"]).verify()
+
+
+def test_one_text_is_no_list_of_texts():
+    with pytest.raises(TypeError, match=r"texts must be a list of texts, got 'abc'; pass \[text\]"):
+        CluCertClassifier().run(texts="abc")

@@ -341,6 +341,8 @@ class CluCertClassifier:
         return await asyncio.to_thread(self._classify, documents or [], texts or [])
 
     def _classify(self, documents: list[Document], texts: list[str]) -> dict[str, Any]:
+        if isinstance(texts, str):
+            raise TypeError(f"texts must be a list of texts, got {texts[:40]!r}; pass [text]")
         found = self._core.classify_many([*contents(documents, self.classification_field), *texts])
         of_documents, of_texts = found[: len(documents)], found[len(documents) :]
         labelled = [classified(d, one) for d, one in zip(documents, of_documents, strict=True)]
