@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
@@ -69,3 +69,20 @@ def warnings_at(stacklevel: int) -> Iterator[None]:
     for warning in caught:
         # past this generator and contextlib's exit
         warnings.warn(warning.message, warning.category, stacklevel=stacklevel + 2)
+
+
+def listed(documents: Any, *kinds: type) -> Any:
+    """``documents``, if it is a list of these kinds.
+
+    Raises:
+        TypeError: it is not.
+    """
+    wrong = [documents]
+    if isinstance(documents, Sequence) and not isinstance(documents, str):
+        wrong = [one for one in documents if not isinstance(one, kinds)]
+    if wrong:
+        raise TypeError(
+            f"documents must be a list of Documents, got {type(wrong[0]).__name__}; pass a list "
+            "of them"
+        )
+    return documents

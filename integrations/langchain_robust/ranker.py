@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any, Self
 
-from langchain_core.callbacks import Callbacks
-from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+from langchain_core.documents import Document
+from pydantic import PrivateAttr, SkipValidation, model_validator
 
+from langchain_robust.document_ranker import DocumentRanker, texts_of
 from langchain_robust.scorers import as_scorer
 from robust_components.checks import warnings_at
 from robust_components.models.pair_models import load_pair_scorer
 from robust_components.models.prefixed import PrefixedScorer
 from robust_components.ranking.ranker import SmoothedRanker as CoreRanker
-from robust_components.ranking.result import RankedDocument, Ranking
+from robust_components.ranking.result import Ranking
 from robust_components.smoothing import FixedMechanism, RandomMask, TermCoverage, as_mechanism
 from robust_components.threats import WordEdits
 
-logger = logging.getLogger(__name__)
 
-
-class SmoothedRanker(BaseDocumentCompressor):
+class SmoothedRanker(DocumentRanker):
     """Reranks documents so that a few edited words cannot move one into or out of the top N.
 
     Every document is scored on masked copies of itself; few edits reach few copies, so the mean
@@ -102,14 +99,11 @@ class SmoothedRanker(BaseDocumentCompressor):
     base_scores: bool = False
     pass_budget: int | None = None
     time_budget: float | None = None
-    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
     query_prefix: str = ""
     document_prefix: str = ""
     device: str = "cpu"
     tokens_a_batch: int = 2048
     model_kwargs: dict[str, Any] | None = None
-
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
 
     _made: tuple[dict[str, Any], CoreRanker] | None = PrivateAttr(None)
 
@@ -122,33 +116,6 @@ class SmoothedRanker(BaseDocumentCompressor):
             raise ValueError(str(error)) from error
         return self
 
-    def compress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
-    ) -> list[Document]:
-        """The top N at or above the threshold, best first, as copies.
-
-        A document given twice, with the same id and text, is ranked once and logged. Without ids
-        every document counts: two of them may be alike because one was edited.
-
-        Raises:
-            ValueError: the query is empty, or the model gave no usable score.
-            TypeError: ``documents`` is no list of Documents.
-        """
-        return self.top(query, documents)
-
-    def top(
-        self, query: str, documents: Sequence[Document], top_n: int | None = None
-    ) -> list[Document]:
-        """:meth:`compress_documents` with another N for this call."""
-        kept = distinct(listed(documents, Document))
-        ranking = self.rank(query, kept, top_n)
-        least = self.score_threshold
-        return [
-            _annotated(kept[item.index], item, ranking)
-            for item in ranking.top
-            if least is None or item.score >= least
-        ]
-
     def rank(
         self, query: str, documents: Sequence[Document | str], top_n: int | None = None
     ) -> Ranking:
@@ -156,9 +123,13 @@ class SmoothedRanker(BaseDocumentCompressor):
         core = self._core()
         if core.model is None:
             core.model = self._scorer()
-        given = listed(documents, Document, str)
-        texts = [item if isinstance(item, str) else item.page_content for item in given]
-        return core.rank(query, texts, self.top_n if top_n is None else top_n)
+        return core.rank(query, texts_of(documents), self.top_n if top_n is None else top_n)
+
+    def _of_list(self, ranking: Ranking) -> dict[str, Any]:
+        return {
+            "top_n_radius": ranking.radius,
+            "top_n_certified": ranking.certificate.certified,
+        }
 
     def _scorer(self) -> Any:
         scorer: Any
@@ -206,54 +177,3 @@ class SmoothedRanker(BaseDocumentCompressor):
                 core.model = self._scorer()
             self._made = (settings, core)
         return self._made[1]
-
-
-def listed(documents: Any, *kinds: type) -> Any:
-    """``documents``, if it is a list of these kinds.
-
-    Raises:
-        TypeError: it is not.
-    """
-    wrong = [documents]
-    if isinstance(documents, Sequence) and not isinstance(documents, str):
-        wrong = [one for one in documents if not isinstance(one, kinds)]
-    if wrong:
-        raise TypeError(
-            f"documents must be a list of Documents, got {type(wrong[0]).__name__}; pass a list "
-            "of them"
-        )
-    return documents
-
-
-def distinct(documents: Sequence[Document]) -> list[Document]:
-    """The documents without repetitions, in order; repetitions are logged.
-
-    Only ids tell what is a repetition: were documents without one left out for being alike, an
-    edit could take a document out of the list by making it like another.
-    """
-    kept: dict[tuple[Any, ...], Document] = {}
-    for place, document in enumerate(documents):
-        key = (place,) if document.id is None else (document.id, document.page_content)
-        kept.setdefault(key, document)
-    if len(kept) < len(documents):
-        logger.warning(
-            "%d of %d documents were given more than once and are ranked once",
-            len(documents) - len(kept),
-            len(documents),
-        )
-    return list(kept.values())
-
-
-def _annotated(document: Document, item: RankedDocument, ranking: Ranking) -> Document:
-    details = item.to_dict()
-    certificate = details.pop("certificate")
-    details["previous_score"] = document.metadata.get("relevance_score")
-    details["top_n_radius"] = ranking.radius
-    details["top_n_certified"] = ranking.certificate.certified
-    metadata = {
-        **document.metadata,
-        "relevance_score": item.score,
-        "robust_ranking": details,
-        "certificate": certificate,
-    }
-    return document.model_copy(update={"metadata": metadata})

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from langchain_core.callbacks import Callbacks
-from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+from langchain_core.documents import Document
+from pydantic import Field, PrivateAttr, SkipValidation, model_validator
 
-from langchain_robust.ranker import distinct, listed
+from langchain_robust.document_ranker import DocumentRanker, texts_of
 from robust_components.models.pair_models import load_pair_scorer
-from robust_components.repair.result import RepairedDocument, RepairedRanking
+from robust_components.repair.result import RepairedRanking
 from robust_components.repair.settings import check_source, repaired_ranker
 
 
-class NeuronRepairedRanker(BaseDocumentCompressor):
+class NeuronRepairedRanker(DocumentRanker):
     """Reranks with a cross-encoder in which the neurons that attacks go through were moved back.
 
     The repair is a small patch file beside the model, made by ``robust-components repair`` or, when
@@ -51,12 +50,9 @@ class NeuronRepairedRanker(BaseDocumentCompressor):
     probes: str | None = None
     repair_kwargs: dict[str, Any] | None = None
     top_n: int = Field(default=10, ge=1)
-    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
     device: str = "cpu"
     tokens_a_batch: int = Field(default=2048, ge=1)
     model_kwargs: dict[str, Any] | None = None
-
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
 
     _made: tuple[dict[str, Any], Any] | None = PrivateAttr(None)
 
@@ -65,41 +61,17 @@ class NeuronRepairedRanker(BaseDocumentCompressor):
         check_source(self.patch, self.probes, self.repair_kwargs)
         return self
 
-    def compress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
-    ) -> list[Document]:
-        """The top N at or above the threshold, best first, as copies.
-
-        Raises:
-            ValueError: the query is empty, the patch belongs to another model, or the repair was
-                rolled back.
-            TypeError: ``documents`` is no list of Documents.
-        """
-        return self.top(query, documents)
-
-    def top(
-        self, query: str, documents: Sequence[Document], top_n: int | None = None
-    ) -> list[Document]:
-        """:meth:`compress_documents` with another N for this call."""
-        kept = distinct(listed(documents, Document))
-        ranking = self.rank(query, kept, top_n)
-        least = self.score_threshold
-        return [
-            _annotated(kept[item.index], item, ranking)
-            for item in ranking.top
-            if least is None or item.score >= least
-        ]
-
     def rank(
         self, query: str, documents: Sequence[Document | str], top_n: int | None = None
     ) -> RepairedRanking:
         """The core's ranking, with the empirical certificate."""
-        given = listed(documents, Document, str)
-        texts = [item if isinstance(item, str) else item.page_content for item in given]
         ranking: RepairedRanking = self._core().rank(
-            query, texts, self.top_n if top_n is None else top_n
+            query, texts_of(documents), self.top_n if top_n is None else top_n
         )
         return ranking
+
+    def _of_list(self, ranking: RepairedRanking) -> dict[str, Any]:
+        return {"measured": ranking.certificate.claim}
 
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
         """The repaired ranker's scores: a core ``PairScorer``, for a ``SmoothedRanker``."""
@@ -121,15 +93,3 @@ class NeuronRepairedRanker(BaseDocumentCompressor):
             core = repaired_ranker(scorer, self.patch, self.probes, self.repair_kwargs, self.top_n)
             self._made = (settings, core)
         return self._made[1]
-
-
-def _annotated(document: Document, item: RepairedDocument, ranking: RepairedRanking) -> Document:
-    details = item.to_dict()
-    details["previous_score"] = document.metadata.get("relevance_score")
-    details["measured"] = ranking.certificate.claim
-    metadata = {
-        **document.metadata,
-        "relevance_score": item.score,
-        "robust_ranking": details,
-    }
-    return document.model_copy(update={"metadata": metadata})

@@ -8,6 +8,7 @@ from typing import Any
 
 from haystack import Document, logging
 
+from robust_components.checks import listed
 from robust_components.classification import Classification
 
 logger = logging.getLogger(__name__)
@@ -21,13 +22,7 @@ def contents(documents: Sequence[Document], field: str | None) -> list[str]:
 
     :raises TypeError: `documents` is no list of Documents.
     """
-    wrong: list[Any] = [documents]
-    if isinstance(documents, Sequence) and not isinstance(documents, str):
-        wrong = [one for one in documents if not isinstance(one, Document)]
-    if wrong:
-        raise TypeError(
-            f"documents must be a list of Documents, got {type(wrong[0]).__name__}; pass a list"
-        )
+    listed(documents, Document)
     if field is None:
         found = [document.content for document in documents]
     else:

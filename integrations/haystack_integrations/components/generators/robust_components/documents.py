@@ -9,6 +9,7 @@ from typing import Any
 from haystack import Document, GeneratedAnswer, logging
 from haystack.dataclasses import ChatMessage
 
+from robust_components.checks import listed
 from robust_components.rag.passages import Passage, PassageResult, source_of, warn_if_unnamed
 from robust_components.rag.result import RAGResult
 
@@ -24,13 +25,7 @@ def to_passages(documents: Sequence[Document], source_key: str | Sequence[str]) 
 
     :raises TypeError: `documents` is no list of Documents.
     """
-    wrong: list[Any] = [documents]
-    if isinstance(documents, Sequence) and not isinstance(documents, str):
-        wrong = [one for one in documents if not isinstance(one, Document)]
-    if wrong:
-        raise TypeError(
-            f"documents must be a list of Documents, got {type(wrong[0]).__name__}; pass a list"
-        )
+    listed(documents, Document)
     textless = [document.id for document in documents if document.content is None]
     if textless:
         logger.warning("Documents without text content are read as empty: {ids}", ids=textless)

@@ -9,6 +9,7 @@ from typing import Any
 
 from haystack import Document, logging
 
+from robust_components.checks import listed
 from robust_components.ranking.result import Ranking
 from robust_components.repair.result import RepairedRanking
 
@@ -23,13 +24,7 @@ def texts(documents: Sequence[Document], fields: Sequence[str], separator: str) 
 
     :raises TypeError: `documents` is no list of Documents.
     """
-    wrong: list[Any] = [documents]
-    if isinstance(documents, Sequence) and not isinstance(documents, str):
-        wrong = [one for one in documents if not isinstance(one, Document)]
-    if wrong:
-        raise TypeError(
-            f"documents must be a list of Documents, got {type(wrong[0]).__name__}; pass a list"
-        )
+    listed(documents, Document)
     textless = [document.id for document in documents if document.content is None]
     if textless:
         logger.warning("Documents without text content are ranked as empty: {ids}", ids=textless)
@@ -92,10 +87,37 @@ def distinct(documents: Sequence[Document], contents: Sequence[str]) -> dict[int
     return times
 
 
+def outputs(
+    core: Any,
+    query: str,
+    documents: Sequence[Document],
+    *,
+    fields: Sequence[str],
+    separator: str,
+    top_k: int,
+    threshold: float | None,
+) -> dict[str, Any]:
+    """
+    What a ranker's `run` returns.
+
+    :param core: a core ranker.
+    :param fields, separator: for `texts`.
+    :param threshold: documents with a lower score are left out.
+    """
+    contents = texts(documents, fields, separator)
+    times_given = distinct(documents, contents)
+    ranking = core.rank(query, [contents[place] for place in times_given], top_k)
+    kept = [documents[place] for place in times_given]
+    return {
+        "documents": ranked(kept, list(times_given.values()), ranking, threshold),
+        "certificate": ranking.certificate.to_dict(),
+    }
+
+
 def ranked(
     documents: Sequence[Document],
     times_given: Sequence[int],
-    ranking: Ranking,
+    ranking: Ranking | RepairedRanking,
     threshold: float | None,
 ) -> list[Document]:
     """
@@ -110,34 +132,9 @@ def ranked(
             continue
         document = documents[item.index]
         details: dict[str, Any] = item.to_dict()
-        certificate = details.pop("certificate")
+        own = {name: details.pop(name) for name in ("certificate",) if name in details}
         details["previous_score"] = document.score
         details["times_given"] = times_given[item.index]
-        meta = {**document.meta, "robust_ranking": details, "certificate": certificate}
-        found.append(replace(document, score=item.score, meta=meta))
-    return found
-
-
-def repaired(
-    documents: Sequence[Document],
-    times_given: Sequence[int],
-    ranking: RepairedRanking,
-    threshold: float | None,
-) -> list[Document]:
-    """
-    Copies of the top K of a repaired ranker at or above the threshold, best first.
-
-    :param documents: those that were ranked, in the order the ranking's indices mean.
-    :param times_given: how often each was given.
-    """
-    found = []
-    for item in ranking.top:
-        if threshold is not None and item.score < threshold:
-            continue
-        document = documents[item.index]
-        details = item.to_dict()
-        details["previous_score"] = document.score
-        details["times_given"] = times_given[item.index]
-        meta = {**document.meta, "robust_ranking": details}
+        meta = {**document.meta, "robust_ranking": details, **own}
         found.append(replace(document, score=item.score, meta=meta))
     return found

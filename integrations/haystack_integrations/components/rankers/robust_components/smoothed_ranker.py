@@ -14,9 +14,7 @@ from haystack.utils import ComponentDevice, Secret
 from haystack_integrations.components.rankers.robust_components.documents import (
     check_embedding,
     checked_threshold,
-    distinct,
-    ranked,
-    texts,
+    outputs,
 )
 from haystack_integrations.components.rankers.robust_components.pointwise import (
     PointwiseRanker,
@@ -306,17 +304,13 @@ class SmoothedRanker:
         top_k: int | None,
         score_threshold: float | None,
     ) -> dict[str, Any]:
-        contents = texts(documents, self.meta_fields_to_embed, self.embedding_separator)
-        times_given = distinct(documents, contents)
-        ranking = self._core.rank(
-            query,
-            [contents[place] for place in times_given],
-            self.top_k if top_k is None else top_k,
-        )
         threshold = checked_threshold(score_threshold)
-        threshold = self.score_threshold if threshold is None else threshold
-        kept = [documents[place] for place in times_given]
-        return {
-            "documents": ranked(kept, list(times_given.values()), ranking, threshold),
-            "certificate": ranking.certificate.to_dict(),
-        }
+        return outputs(
+            self._core,
+            query,
+            documents,
+            fields=self.meta_fields_to_embed,
+            separator=self.embedding_separator,
+            top_k=self.top_k if top_k is None else top_k,
+            threshold=self.score_threshold if threshold is None else threshold,
+        )
