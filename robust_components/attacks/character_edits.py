@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robust_components.attacks.attack import Attack, Victim
+from robust_components.attacks.attack import Victim
 from robust_components.attacks.misspellings import deleted, lookalike, swapped
-
-HIDDEN = "..."
+from robust_components.attacks.word_by_word import WordByWord, by_hiding
 
 
 @dataclass(frozen=True)
-class CharacterEdits(Attack):
+class CharacterEdits(WordByWord):
     """Misspells words, one after the other, the way that raises the victim's score most.
 
     The five edits: a break inside the word, an inner letter deleted, two inner letters swapped, a
@@ -33,38 +32,14 @@ class CharacterEdits(Attack):
     positions: int = 4
     probes: int = 40
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.operations != "substitute":
-            raise ValueError(
-                f"CharacterEdits changes words in place, got operations={self.operations!r}; leave "
-                "it at 'substitute'"
-            )
-
     def _search(
         self, victim: Victim, words: tuple[str, ...], score: float, above: Sequence[str]
     ) -> tuple[tuple[str, ...], float]:
         rng = random.Random(f"{self.seed} {' '.join(words)}")
-        places = list(range(len(words)))
-        if len(places) > self.probes:
-            places = sorted(rng.sample(places, self.probes))
-        hidden = [" ".join((*words[:at], HIDDEN, *words[at + 1 :])) for at in places]
-        without = dict(zip(places, victim.score(hidden), strict=True))
-        order = sorted(places, key=lambda at: (-without[at], at))
-        changed: set[int] = set()
-        for _ in range(min(self.budget, len(words))):
-            tried = [at for at in order if at not in changed][: self.positions]
-            candidates = [
-                (*words[:at], new, *words[at + 1 :])
-                for at in tried
-                for new in self.edits(words[at], rng)
-            ]
-            found, score = self._best(victim, candidates, words, score)
-            if found == words:
-                break
-            changed |= {at for at in tried if found[at] != words[at]}
-            words = found
-        return words, score
+        order = by_hiding(victim, words, self.probes, rng)
+        return self._greedy(
+            victim, words, score, order, self.positions, lambda word: self.edits(word, rng)
+        )
 
     def edits(self, word: str, rng: random.Random) -> list[str]:
         """Up to five edited words; fewer for short ones."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from robust_components.attacks.attack import Attack, Victim
-from robust_components.attacks.insertion import InsertedSentence
+from robust_components.attacks.insertion import sentence_starts
 from robust_components.attacks.vocabulary import content_words, distinctive_words
 from robust_components.models.protocols import Completion, TextGenerator
 
@@ -47,7 +47,7 @@ class FewShotSentence(Attack):
         self, victim: Victim, words: tuple[str, ...], score: float, above: Sequence[str]
     ) -> tuple[tuple[str, ...], float]:
         runs = self._written(victim.query, above) or [anchor(victim.query, above)]
-        places = InsertedSentence._sentence_starts(words)
+        places = sentence_starts(words)
         candidates = [self._place(words, run, at) for run in runs for at in places]
         return self._best(victim, candidates, words, score)
 

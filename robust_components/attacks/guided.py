@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from robust_components.attacks.attack import Attack, Victim
 from robust_components.attacks.vocabulary import content_words, distinctive_words
+from robust_components.attacks.word_by_word import WordByWord, near
 
 if TYPE_CHECKING:
     from robust_components.attacks.gradients import Surrogate
@@ -27,7 +28,7 @@ def guide_of(surrogate: Any, victim: Victim) -> Surrogate:
 
 
 @dataclass(frozen=True)
-class GradientSubstitution(Attack):
+class GradientSubstitution(WordByWord):
     """Word substitution in the manner of PRADA (Wu et al. 2023), guided by gradients.
 
     Words are ordered by the length of their gradient; replacements come from ``neighbours``
@@ -50,14 +51,6 @@ class GradientSubstitution(Attack):
     positions: int = 8
     tries: int = 6
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.operations != "substitute":
-            raise ValueError(
-                f"GradientSubstitution substitutes words, got operations={self.operations!r}; "
-                "leave it at 'substitute'"
-            )
-
     def _search(
         self, victim: Victim, words: tuple[str, ...], score: float, above: Sequence[str]
     ) -> tuple[tuple[str, ...], float]:
@@ -71,7 +64,7 @@ class GradientSubstitution(Attack):
             open_.sort(key=lambda at: (-saliency[at], at))
             promised: dict[Edit, float] = {}
             for at in open_[: self.positions]:
-                for new in (*self._near(words[at]), *free):
+                for new in (*near(self.neighbours, words[at]), *free):
                     step = guide.embedding(new) - slopes.embedding[at]
                     edit = (*words[:at], new, *words[at + 1 :])
                     promised[edit] = float(slopes.gradient[at] @ step)
@@ -82,11 +75,6 @@ class GradientSubstitution(Attack):
             changed |= {at for at in range(len(words)) if found[at] != words[at]}
             words = found
         return words, score
-
-    def _near(self, word: str) -> list[str]:
-        if self.neighbours is None:
-            return []
-        return [new for new in self.neighbours(word) if len(new.split()) == 1 and new != word]
 
 
 @dataclass(frozen=True)
@@ -181,8 +169,8 @@ class MultiGranular(Attack):
                 continue
             gradient = slopes.gradient[at : at + size]
             old = (gradient * slopes.embedding[at : at + size]).sum()
-            near = [(w,) for w in self._near(words[at])] if size == 1 else []
-            for run in (*vectors, *near):
+            others = [(w,) for w in near(self.neighbours, words[at])] if size == 1 else []
+            for run in (*vectors, *others):
                 new = vectors.get(run)
                 if new is None:
                     new = guide.embeddings(run)
@@ -222,8 +210,3 @@ class MultiGranular(Attack):
     def _put(self, words: tuple[str, ...], run: tuple[str, ...], at: int) -> Edit:
         end = at if self.operations == "any" else at + len(run)
         return (*words[:at], *run, *words[end:])
-
-    def _near(self, word: str) -> list[str]:
-        if self.neighbours is None:
-            return []
-        return [new for new in self.neighbours(word) if len(new.split()) == 1 and new != word]

@@ -95,13 +95,13 @@ class InsertedSentence(Attack):
             return len(wanted & {word.lower() for word in content_words(" ".join(run))})
 
         runs = sorted(filter(None, dict.fromkeys(runs)), key=shared, reverse=True)[: self.tries]
-        places = self._sentence_starts(words)
+        places = sentence_starts(words)
         candidates = [self._place(words, run, at) for run in runs for at in places]
         return self._best(victim, candidates, words, score)
 
-    @staticmethod
-    def _sentence_starts(words: tuple[str, ...]) -> list[int]:
-        """The front, the middle sentence boundary, and the end."""
-        ends = [at + 1 for at, word in enumerate(words[:-1]) if word[-1:] in ".!?"]
-        middle = ends[len(ends) // 2 : len(ends) // 2 + 1]
-        return [0, *middle, len(words)]
+
+def sentence_starts(words: tuple[str, ...]) -> list[int]:
+    """The front, the middle sentence boundary, and the end."""
+    ends = [at + 1 for at, word in enumerate(words[:-1]) if word[-1:] in ".!?"]
+    middle = ends[len(ends) // 2 : len(ends) // 2 + 1]
+    return [0, *middle, len(words)]

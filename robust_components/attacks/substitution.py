@@ -8,14 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robust_components.attacks.attack import Attack, Victim
+from robust_components.attacks.attack import Victim
 from robust_components.attacks.vocabulary import distinctive_words
-
-HIDDEN = "..."
+from robust_components.attacks.word_by_word import WordByWord, by_hiding, near
 
 
 @dataclass(frozen=True)
-class WordSubstitution(Attack):
+class WordSubstitution(WordByWord):
     """Replaces words one by one, each time the way that raises the victim's score most.
 
     Positions are ordered by what hiding the word does to the score: those go first whose loss
@@ -36,44 +35,14 @@ class WordSubstitution(Attack):
     positions: int = 4
     probes: int = 40
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.operations != "substitute":
-            raise ValueError(
-                f"WordSubstitution substitutes words, got operations={self.operations!r}; leave "
-                "it at 'substitute'"
-            )
-
     def _search(
         self, victim: Victim, words: tuple[str, ...], score: float, above: Sequence[str]
     ) -> tuple[tuple[str, ...], float]:
-        order = self._positions(victim, words)
+        rng = random.Random(f"{self.seed} {' '.join(words)}")
+        order = by_hiding(victim, words, self.probes, rng)
         free = distinctive_words(victim.query, above, self.free_words)
-        changed: set[int] = set()
-        for _ in range(min(self.budget, len(words))):
-            tried = [at for at in order if at not in changed][: self.positions]
-            candidates = [
-                (*words[:at], new, *words[at + 1 :])
-                for at in tried
-                for new in (*self._near(words[at]), *free)
-            ]
-            found, score = self._best(victim, candidates, words, score)
-            if found == words:
-                break
-            changed |= {at for at in tried if found[at] != words[at]}
-            words = found
-        return words, score
 
-    def _positions(self, victim: Victim, words: tuple[str, ...]) -> list[int]:
-        places = list(range(len(words)))
-        if len(places) > self.probes:
-            drawn = random.Random(f"{self.seed} {' '.join(words)}")
-            places = sorted(drawn.sample(places, self.probes))
-        hidden = [" ".join((*words[:at], HIDDEN, *words[at + 1 :])) for at in places]
-        without = dict(zip(places, victim.score(hidden), strict=True))
-        return sorted(places, key=lambda at: (-without[at], at))
+        def replacements(word: str) -> list[str]:
+            return [*near(self.neighbours, word), *free]
 
-    def _near(self, word: str) -> list[str]:
-        if self.neighbours is None:
-            return []
-        return [new for new in self.neighbours(word) if len(new.split()) == 1 and new != word]
+        return self._greedy(victim, words, score, order, self.positions, replacements)
