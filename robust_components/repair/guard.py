@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from robust_components.attacks.attack import attacker_rank
+from robust_components.attacks.metrics import boost, reciprocal_rank
 from robust_components.models.memo_scorer import MemoScorer
 from robust_components.models.protocols import PairScorer
 from robust_components.repair.probes import Probe
@@ -83,24 +84,26 @@ class Measuring:
 
     def measured(self) -> Measured:
         """The figures."""
-        boosts, gains = [], []
         ranks: list[tuple[int, int]] = []
+        gains, before_attack, after_attack = [], [], []
         for probe, scores, attacked in zip(self.probes, self.clean, self.attacked, strict=True):
             after = list(scores)
             after[probe.target] = attacked
             gains.append(attacked - scores[probe.target])
             if len(scores) > 1:
-                before, now = (attacker_rank(one, probe.target) for one in (scores, after))
-                boosts.append(before - now)
+                ranks.append(
+                    (attacker_rank(scores, probe.target), attacker_rank(after, probe.target))
+                )
             if probe.relevant:
-                ranks.append((first_rank(scores, probe), first_rank(after, probe)))
+                before_attack.append(reciprocal_rank(scores, probe.relevant))
+                after_attack.append(reciprocal_rank(after, probe.relevant))
         return Measured(
-            lists=len(boosts),
-            succeeded=sum(boost > 0 for boost in boosts),
-            boost=float(np.mean(boosts)) if boosts else 0.0,
+            lists=len(ranks),
+            succeeded=sum(after < before for before, after in ranks),
+            boost=boost(ranks) if ranks else 0.0,
             gain=float(np.mean(gains)) if gains else 0.0,
-            mrr=_reciprocal([before for before, _ in ranks]),
-            mrr_attacked=_reciprocal([now for _, now in ranks]),
+            mrr=float(np.mean(before_attack)) if before_attack else None,
+            mrr_attacked=float(np.mean(after_attack)) if after_attack else None,
         )
 
     def drift(self, now: Measuring) -> Drift:
@@ -118,17 +121,6 @@ class Measuring:
             largest=float(np.abs(first - last).max()),
             spread=float(first.std()),
         )
-
-
-def first_rank(scores: Sequence[float], probe: Probe) -> int:
-    """Rank of the first relevant document, ties counting against it; from 1."""
-    best = max(scores[i] for i in probe.relevant)
-    return 1 + sum(s >= best for i, s in enumerate(scores) if i not in probe.relevant)
-
-
-def _reciprocal(ranks: Sequence[int]) -> float | None:
-    """MRR@10."""
-    return float(np.mean([1 / rank if rank <= 10 else 0.0 for rank in ranks])) if ranks else None
 
 
 @dataclass(frozen=True)
