@@ -60,12 +60,6 @@ class Probe:
     def adversarial_pair(self) -> tuple[str, str]:
         return self.query, self.adversarial
 
-    def attacked(self) -> list[str]:
-        """The documents, the target replaced."""
-        found = list(self.documents)
-        found[self.target] = self.adversarial
-        return found
-
 
 def probe_with(
     attack: Attack,
