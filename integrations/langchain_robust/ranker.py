@@ -15,6 +15,7 @@ from robust_components.models.pair_models import load_pair_scorer
 from robust_components.models.prefixed import PrefixedScorer
 from robust_components.ranking.ranker import SmoothedRanker as CoreRanker
 from robust_components.ranking.result import Ranking
+from robust_components.ranking.settings import takes_logits
 from robust_components.smoothing import FixedMechanism, RandomMask, TermCoverage, as_mechanism
 from robust_components.threats import WordEdits
 
@@ -136,7 +137,7 @@ class SmoothedRanker(DocumentRanker):
         if self.model is None or isinstance(self.model, str):
             scorer = load_pair_scorer(
                 self.model,
-                logits=self.score_map != "identity" or self.aggregation == "quantile",
+                logits=takes_logits(self.score_map, self.aggregation),
                 device=self.device,
                 tokens_a_batch=self.tokens_a_batch,
                 model_kwargs=self.model_kwargs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +18,20 @@ class Padder(Protocol):
     """Fills rows up to the longest."""
 
     def pad(self, rows: Sequence[Row]) -> dict[str, list[list[int]]]: ...
+
+
+def padded(
+    encoder: Padder, rows: Sequence[Row], tokens: int, device: str = "cpu"
+) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Batches of rows of about equal length: their indices, and the network's inputs for them.
+
+    Args:
+        rows: encoded.
+        tokens: most tokens of a batch, padding included.
+    """
+    for places in length_sorted([len(row["input_ids"]) for row in rows], tokens):
+        filled = encoder.pad([rows[i] for i in places])
+        yield places, {key: torch.tensor(ids, device=device) for key, ids in filled.items()}
 
 
 def in_order(
@@ -36,12 +50,9 @@ def in_order(
     """
     parts: list[torch.Tensor] = []
     order: list[int] = []
-    for batch in length_sorted([len(row["input_ids"]) for row in rows], tokens):
-        padded = encoder.pad([rows[i] for i in batch])
-        parts.append(
-            forward({key: torch.tensor(ids, device=device) for key, ids in padded.items()})
-        )
-        order.extend(batch)
+    for places, inputs in padded(encoder, rows, tokens, device):
+        parts.append(forward(inputs))
+        order.extend(places)
     back = torch.empty(len(order), dtype=torch.long)
     back[torch.tensor(order)] = torch.arange(len(order))
     return torch.cat(parts)[back]

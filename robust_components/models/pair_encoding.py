@@ -11,11 +11,8 @@ from robust_components.models.text_encoding import (
     SHORTEST,
     TextPieces,
     around,
-    length_sorted,
     single_layout,
 )
-
-__all__ = ["Layout", "PairEncoder", "length_sorted"]
 
 
 @dataclass(frozen=True)

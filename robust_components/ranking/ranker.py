@@ -142,7 +142,7 @@ class SmoothedRanker:
         if isinstance(model, str | Path):
             from robust_components.models import load_pair_scorer
 
-            logits = score_map != "identity" or aggregation == "quantile"
+            logits = settings.takes_logits(score_map, aggregation)
             model = load_pair_scorer(model, logits=logits)
         self.model = settings.check_model(model)
         self.top_k = positive_integer("top_k", top_k)
@@ -176,9 +176,10 @@ class SmoothedRanker:
     def warm_up(self) -> None:
         """Load the embedded model if no other was given. Called by :meth:`rank`."""
         if self.model is None:
-            from robust_components.models import load_ranker
+            from robust_components.models import load_pair_scorer
 
-            self.model = load_ranker()
+            logits = settings.takes_logits(self.score_map, self.aggregation)
+            self.model = load_pair_scorer(logits=logits)
 
     def rank(self, query: str, documents: Sequence[str], top_k: int | None = None) -> Ranking:
         """Rank ``documents`` for ``query``.

@@ -36,6 +36,11 @@ def check_choice(name: str, value: str) -> None:
         raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
 
 
+def takes_logits(score_map: str, aggregation: str) -> bool:
+    """Whether a model loaded by name is to give logits instead of probabilities."""
+    return score_map != "identity" or aggregation == "quantile"
+
+
 def check_scope(scope: str | None, statement: str, method: str) -> str:
     """The scope of the edits; an observed list may hold edited documents anywhere."""
     if method == "robustmask":

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robust_components.models.pair_encoding import length_sorted
+from robust_components.models.encoder_batches import padded
 from robust_components.repair.neurons import Activations, FeedForward, find_layers
 from robust_components.repair.probes import Probe
 
@@ -64,9 +64,7 @@ def batches(
     check_pooling(pooling)
     encoder = scorer.encoder
     rows, _ = encoder.encode(pairs)
-    for places in length_sorted([len(row["input_ids"]) for row in rows], scorer.tokens_a_batch):
-        padded = encoder.pad([rows[i] for i in places])
-        inputs = {key: torch.tensor(ids, device=scorer.device) for key, ids in padded.items()}
+    for places, inputs in padded(encoder, rows, scorer.tokens_a_batch, scorer.device):
         mask = torch.zeros(inputs["input_ids"].shape, device=scorer.device)
         for at, place in enumerate(places):
             length = len(rows[place]["input_ids"])

@@ -9,7 +9,8 @@ pytest.importorskip("transformers")
 from transformers import PreTrainedTokenizerFast
 
 from robust_components.models.embedded import base_path
-from robust_components.models.pair_encoding import PairEncoder, length_sorted
+from robust_components.models.pair_encoding import PairEncoder
+from robust_components.models.text_encoding import length_sorted
 
 LONG = "the man is a river " * 20
 

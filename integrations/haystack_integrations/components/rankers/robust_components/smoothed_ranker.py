@@ -26,6 +26,7 @@ from robust_components.checks import warnings_at
 from robust_components.models.pair_models import load_pair_scorer
 from robust_components.models.prefixed import PrefixedScorer
 from robust_components.ranking.ranker import SmoothedRanker as CoreRanker
+from robust_components.ranking.settings import takes_logits
 from robust_components.smoothing import (
     FixedMechanism,
     RandomMask,
@@ -234,7 +235,7 @@ class SmoothedRanker:
         if scorer is None:
             scorer = load_pair_scorer(
                 self.model,
-                logits=self.score_map != "identity" or self.aggregation == "quantile",
+                logits=takes_logits(self.score_map, self.aggregation),
                 device=ComponentDevice.resolve_device(self.device).to_torch_str(),
                 tokens_a_batch=self.tokens_a_batch,
                 token=None if self.token is None else self.token.resolve_value(),
