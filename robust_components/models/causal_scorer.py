@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from robust_components.models.encoder_batches import fingerprint_of
 from robust_components.models.pair_encoding import PairEncoder
-from robust_components.models.pair_scorer import TransformersPairScorer, _one_token
+from robust_components.models.pair_scorer import (
+    TransformersPairScorer,
+    config_of,
+    load_network,
+    one_token,
+)
 
 PROMPT = ("Query:", "Passage:", "Does the passage answer the query?")
 """Words before the query, between, and after the document."""
@@ -47,7 +55,59 @@ class CausalPairScorer(TransformersPairScorer):
         super().__init__(network, tokenizer, **options)
         pad_id = self.encoder.pad_id
         self.encoder = PairEncoder(tokenizer, self.max_length, prompt, pad_id=pad_id)
-        self._token = _one_token(tokenizer, relevance_token)
+        self._token = one_token(tokenizer, relevance_token, "relevance_token")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        device: str = "cpu",
+        token: str | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        tokenizer_kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> CausalPairScorer:
+        """Load a causal language model by folder or hub id.
+
+        Args:
+            model: folder or hub id.
+            device: a torch device.
+            token: for private models on the hub.
+            model_kwargs: for the model's ``from_pretrained``.
+            tokenizer_kwargs: for the tokenizer's ``from_pretrained``.
+            options: for the constructor.
+
+        Raises:
+            ValueError: the model is of another kind, or its weights lack the language head.
+        """
+        from transformers import AutoModelForCausalLM
+
+        config = config_of(model, token, model_kwargs)
+        others = [
+            name
+            for name in config.architectures or ()
+            if "Classification" in name or "MaskedLM" in name
+        ]
+        if config.is_encoder_decoder or others:
+            raise ValueError(
+                f"{model} is {', '.join(others) or 'an encoder-decoder'}, no causal language "
+                "model; load it with TransformersPairScorer.from_pretrained"
+            )
+        network, tokenizer = load_network(
+            model,
+            AutoModelForCausalLM,
+            "a causal language model",
+            token=token,
+            model_kwargs=model_kwargs,
+            tokenizer_kwargs=tokenizer_kwargs,
+        )
+        options = {
+            "name": str(model),
+            "fingerprint": fingerprint_of(network, tokenizer),
+            **options,
+        }
+        return cls(network, tokenizer, device=device, **options)
 
     def _forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         known = {name: inputs[name] for name in ("input_ids", "attention_mask")}

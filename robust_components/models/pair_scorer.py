@@ -95,7 +95,9 @@ class TransformersPairScorer:
         self.device = device
         self.coverage = coverage
         self._start = _decoder_start(network) if self.writes else 0
-        self._answers = [_one_token(tokenizer, word) for word in answers] if self.writes else []
+        self._answers = (
+            [one_token(tokenizer, word, "answers") for word in answers] if self.writes else []
+        )
 
     @classmethod
     def from_pretrained(
@@ -122,25 +124,19 @@ class TransformersPairScorer:
         Raises:
             ValueError: the weights lack a ranking head, which would be made up at random.
         """
-        from transformers import (
-            AutoConfig,
-            AutoModelForSeq2SeqLM,
-            AutoModelForSequenceClassification,
-            AutoTokenizer,
-        )
+        from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-        more = dict(model_kwargs or {})
-        config = AutoConfig.from_pretrained(
-            model, token=token, trust_remote_code=more.get("trust_remote_code", False)
-        )
+        config = config_of(model, token, model_kwargs)
         names = config.architectures or []
         writes = config.is_encoder_decoder and not any("Classification" in name for name in names)
-        kind = AutoModelForSeq2SeqLM if writes else AutoModelForSequenceClassification
-        network, found = kind.from_pretrained(
-            model, **{"dtype": torch.float32, "token": token, **more}, output_loading_info=True
+        network, tokenizer = load_network(
+            model,
+            AutoModelForSeq2SeqLM if writes else AutoModelForSequenceClassification,
+            "a cross-encoder",
+            token=token,
+            model_kwargs=model_kwargs,
+            tokenizer_kwargs=tokenizer_kwargs,
         )
-        refuse_untrained(model, found["missing_keys"], "ranker", "a cross-encoder")
-        tokenizer = AutoTokenizer.from_pretrained(model, token=token, **(tokenizer_kwargs or {}))
         options = {
             "name": str(model),
             "fingerprint": fingerprint_of(network, tokenizer),
@@ -210,11 +206,56 @@ def _decoder_start(network: Any) -> int:
     return int(start)
 
 
-def _one_token(tokenizer: Any, word: str) -> int:
+def one_token(tokenizer: Any, word: str, argument: str) -> int:
+    """The id of a word a model writes as its answer.
+
+    Args:
+        argument: what the word was passed as, for the error.
+
+    Raises:
+        ValueError: the word is several tokens, none, or unknown to the tokenizer.
+    """
     ids = tokenizer(word, add_special_tokens=False)["input_ids"]
     if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        found = "unknown" if len(ids) == 1 else f"{len(ids)}"
         raise ValueError(
-            f"answers must be one token each for this tokenizer, {word!r} is {len(ids)}; pass the "
-            "two words the model was trained to write"
+            f"{argument} must be one token each for this tokenizer, {word!r} is {found}; pass what "
+            "the model was trained to write"
         )
     return int(ids[0])
+
+
+def load_network(
+    model: str | Path,
+    kind: Any,
+    instead: str,
+    *,
+    token: str | None,
+    model_kwargs: Mapping[str, Any] | None,
+    tokenizer_kwargs: Mapping[str, Any] | None,
+) -> tuple[Any, Any]:
+    """A Hugging Face network of this kind (an ``AutoModel`` class) and its tokenizer.
+
+    Args:
+        instead: what to load where the weights lack the head.
+
+    Raises:
+        ValueError: the weights lack the head, which would be made up at random.
+    """
+    from transformers import AutoTokenizer
+
+    network, found = kind.from_pretrained(
+        model,
+        **{"dtype": torch.float32, "token": token, **(model_kwargs or {})},
+        output_loading_info=True,
+    )
+    refuse_untrained(model, found["missing_keys"], "ranker", instead)
+    return network, AutoTokenizer.from_pretrained(model, token=token, **(tokenizer_kwargs or {}))
+
+
+def config_of(model: str | Path, token: str | None, model_kwargs: Mapping[str, Any] | None) -> Any:
+    """A Hugging Face model's configuration."""
+    from transformers import AutoConfig
+
+    trusted = (model_kwargs or {}).get("trust_remote_code", False)
+    return AutoConfig.from_pretrained(model, token=token, trust_remote_code=trusted)
