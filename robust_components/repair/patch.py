@@ -1,8 +1,9 @@
 """A repair as a small file: the new rows of some neurons, and what was measured.
 
 One safetensors file; its header holds a JSON object with the hash of the model it belongs to, the
-settings, the hash of the probes, the figures, and a digest of all that. A digest shows damage and
-careless changes; who made a file only a signature could show.
+settings, the hash of the probes, the figures, and a digest of all that; and beside them how long the
+repair took, so that equal repairs have equal digests. A digest shows damage and careless changes;
+who made a file only a signature could show.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ import torch
 from robust_components.repair.neurons import find_layers
 from robust_components.repair.perturb import NeuronRows, write_rows
 
-VERSION = "1"
-KEYS = {"version", "base", "base_name", "settings", "probes", "figures", "layers", "digest"}
+VERSION = "2"
+KEYS = {
+    *("version", "base", "base_name", "settings", "probes", "figures", "layers"),
+    *("digest", "seconds"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Patch:
         settings: of the repair: neurons, trade_off, step, ...
         probes: SHA-256 of the probes.
         figures: what was measured before and after, plain data.
+        seconds: how long the repair took; not in the digest.
     """
 
     rows: tuple[NeuronRows, ...]
@@ -43,6 +48,7 @@ class Patch:
     settings: Mapping[str, Any] = field(default_factory=dict)
     probes: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def parameters(self) -> int:
@@ -84,7 +90,7 @@ class Patch:
         """Write the file."""
         from safetensors.torch import save_file
 
-        said = {**self._said(), "digest": self.digest}
+        said = {**self._said(), "digest": self.digest, "seconds": self.seconds}
         save_file(self._tensors(), path, {"repair": json.dumps(said, sort_keys=True)})
 
     @classmethod
@@ -121,6 +127,7 @@ class Patch:
             settings=said["settings"],
             probes=said["probes"],
             figures=said["figures"],
+            seconds=said["seconds"],
         )
         if found.digest != said["digest"]:
             raise ValueError(

@@ -157,10 +157,10 @@ def repair(
             "seed": seed,
             "attacks": sorted({probe.attack for probe in probes}),
             "probes": len(probes),
-            "seconds": round(time.perf_counter() - started, 1),
         },
         probes=probes_hash(probes),
         figures=_figures(first.measured(), measured, drift) | more,
+        seconds=round(time.perf_counter() - started, 1),
     )
 
 

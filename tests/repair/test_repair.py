@@ -135,6 +135,8 @@ def test_the_same_seed_gives_the_same_patch(make_scorer):
     assert torch.equal(weights(one), weights(two))
     assert not torch.equal(weights(one), weights(other))
     assert one.base == two.base == weights_hash(make_scorer().network)
+    assert one.digest == two.digest != other.digest
+    assert dataclasses.replace(one, seconds=one.seconds + 100).digest == one.digest
 
 
 @pytest.mark.parametrize("place", ["perturb", "Measuring", "scan", "_descend"])
@@ -290,6 +292,7 @@ def test_damaged_patches_are_refused(make_scorer, tmp_path):
     patch.save(path)
     whole = path.read_bytes()
     assert Patch.load(path).digest == patch.digest
+    assert Patch.load(path).seconds == patch.seconds > 0
     for length in (0, 7, 40, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="no patch or was cut short"):
@@ -303,7 +306,7 @@ def test_damaged_patches_are_refused(make_scorer, tmp_path):
     with pytest.raises(ValueError, match="not as it was written"):
         Patch.load(path)
     path.write_bytes(whole.replace(b"repair", b"repeir", 1))
-    with pytest.raises(ValueError, match="no patch of version 1"):
+    with pytest.raises(ValueError, match="no patch of version 2"):
         Patch.load(path)
     with pytest.raises(FileNotFoundError, match="robust-components repair"):
         Patch.load(tmp_path / "none")
