@@ -1,7 +1,7 @@
 """A repair as a small file: the new rows of some neurons, and what was measured.
 
 One safetensors file; its header holds a JSON object with the hash of the model it belongs to, the
-settings, the hash of the probes, the figures, and a digest of all that; and beside them how long the
+settings, the hash of the probes, the figures, and a digest of all that; beside them, how long the
 repair took, so that equal repairs have equal digests. A digest shows damage and careless changes;
 who made a file only a signature could show.
 """

@@ -35,6 +35,7 @@ from robust_components.training.classifier_loss import Settings, step_loss
 from robust_components.training.classifier_metrics import evaluate_texts
 from robust_components.training.classifier_options import DESCRIPTION, PIECES, add_options
 from robust_components.training.low_rank import LowRankNetwork
+from robust_components.training.steps import Draws, Steps, usual_rate, write_checkpoint
 
 DECAY = 0.99
 """Of the average over steps that is kept in the end."""
@@ -185,75 +186,46 @@ class Training:
     ) -> None:
         """Train to the end; the averaged weights are what stays."""
         settings, low_rank = self.settings, self.low_rank
-        optimizer = torch.optim.AdamW(
-            low_rank.parameters(), lr=settings.learning_rate, weight_decay=0.01
+        steps = Steps(
+            low_rank.named(),
+            learning_rate=settings.learning_rate,
+            rate=usual_rate(settings.steps),
+            steps=settings.steps,
+            decay=DECAY,
         )
-        warmup = max(1, settings.steps // 20)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda s: min((s + 1) / warmup, max(0.02, (settings.steps - s) / settings.steps)),
-        )
-        averaged = low_rank.state()
-        order: list[int] = []
-        first = 0
-        running: dict[str, float] = {}
+        draws = Draws(len(rows), settings.texts, self.rng)
         saved = self._stored(rows)
         if saved is not None:
-            low_rank.load_state(saved["state"])
-            optimizer.load_state_dict(saved["optimizer"])
-            schedule.load_state_dict(saved["schedule"])
-            averaged, order, running = saved["averaged"], saved["order"], saved["running"]
-            first = saved["step"]
-        progress = tqdm(
-            range(first, settings.steps),
-            initial=first,
-            total=settings.steps,
-            mininterval=5,
-            desc="training",
-        )
-        for step in progress:
-            if len(order) < settings.texts:
-                order = self.rng.sample(range(len(rows)), len(rows))
-            batch = [rows[order.pop()] for _ in range(settings.texts)]
+            steps.load_state(saved)
+            draws.order = saved["order"]
+        for _ in steps.left():
+            batch = [rows[i] for i in draws.next()]
             low_rank.merge()
             loss, parts = step_loss(low_rank, self.encoder, batch, settings, self.rng)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(list(low_rank.parameters()), 1.0)
-            optimizer.step()
-            schedule.step()
-            decay = min(DECAY, (step + 1) / (step + 10))
-            for name, value in low_rank.state().items():
-                averaged[name].lerp_(value, 1 - decay)
-            for name, number in parts.items():
-                running[name] = 0.98 * running.get(name, number) + 0.02 * number
-            if (step + 1) % report_every == 0 or step + 1 == settings.steps:
+            steps.take(loss, parts)
+            if steps.due(report_every):
                 if self.checkpoint is not None:
-                    kept = {
-                        "step": step + 1,
-                        "averaged": averaged,
-                        "order": order,
-                        "running": running,
-                        "optimizer": optimizer.state_dict(),
-                        "schedule": schedule.state_dict(),
-                    }
-                    self._store({**kept, **self._identity(rows)})
-                self._watch(step + 1, averaged, held, running)
-        low_rank.load_state(averaged)
+                    self._store(self.checkpoint, steps, draws, rows)
+                self._watch(steps.done, steps.averaged, held, steps.running)
+        low_rank.load_state(steps.averaged)
 
     def _identity(self, rows: list[LabelledText]) -> dict[str, Any]:
         """What must be the same for a checkpoint to be gone on from."""
         digest = hashlib.sha256(repr((self.labels, rows)).encode("utf-8", "surrogatepass"))
         return {"settings": self.settings.to_dict(), "rows": digest.hexdigest()}
 
-    def _store(self, kept: dict[str, Any]) -> None:
-        assert self.checkpoint is not None
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.checkpoint.with_name(self.checkpoint.name + ".new")
-        more = {"state": self.low_rank.state(), "minutes": self.minutes()}
-        random_states = {"rng": self.rng.getstate(), "torch": torch.get_rng_state()}
-        torch.save({**kept, **more, **random_states}, fresh)
-        fresh.replace(self.checkpoint)
+    def _store(
+        self, checkpoint: Path, steps: Steps, draws: Draws, rows: list[LabelledText]
+    ) -> None:
+        kept = {
+            **steps.state(),
+            **self._identity(rows),
+            "minutes": self.minutes(),
+            "order": draws.order,
+            "rng": self.rng.getstate(),
+            "torch": torch.get_rng_state(),
+        }
+        write_checkpoint(checkpoint, kept)
 
     def _stored(self, rows: list[LabelledText]) -> dict[str, Any] | None:
         """The checkpoint to go on from, if there is one.

@@ -96,15 +96,16 @@ class LowRankNetwork:
 
     def state(self) -> dict[str, Tensor]:
         """Copies of all trainable parameters by name, for checkpoints and averages."""
-        return {name: value.detach().clone() for name, value in self._named()}
+        return {name: value.detach().clone() for name, value in self.named()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, value in self._named():
+            for name, value in self.named():
                 value.copy_(state[name])
         self.merge()
 
-    def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
+    def named(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """All trainable parameters by name, in the order of :meth:`parameters`."""
         for kind, group in (("down", self.down), ("up", self.up), ("whole", self.whole)):
             for name, value in group.items():
                 yield f"{kind}:{name}", value

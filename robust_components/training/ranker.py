@@ -39,9 +39,12 @@ from robust_components.training.ranker_report import (
     figures,
     table,
 )
+from robust_components.training.steps import Draws, Steps, usual_rate, write_checkpoint
 
 READER = WEIGHTS / "reader" / "adapter_model.safetensors"
 FULL_RATE = 5e-5
+DECAY = 0.995
+"""Of the average over steps that is kept in the end."""
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -175,7 +178,6 @@ class Training:
         self.checkpoint: Path = arguments.output.with_suffix(".checkpoint.pt")
         self.saved: dict[str, Any] | None = None
         self.before: dict[str, float] | None = None
-        self.step = 0
         self.began = time.time()
 
     def minutes(self) -> float:
@@ -192,7 +194,6 @@ class Training:
                 "changed; repeat them, or train anew without --resume"
             )
         self.before = self.saved["before"]
-        self.step = self.saved["step"]
         self.began = time.time() - 60 * self.saved["minutes"]
         self.rng.setstate(self.saved["rng"])
 
@@ -200,51 +201,28 @@ class Training:
         """Train to the end; the averaged weights are what stays."""
         settings, arguments = self.settings, self.arguments
         self.low_rank = self._low_rank()
-        optimizer = torch.optim.AdamW(
-            self.low_rank.parameters(), lr=settings.learning_rate, weight_decay=0.01
+        steps = Steps(
+            self.low_rank.named(),
+            learning_rate=settings.learning_rate,
+            rate=usual_rate(settings.steps),
+            steps=settings.steps,
+            decay=DECAY,
         )
-        warmup = max(1, settings.steps // 20)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda s: min((s + 1) / warmup, max(0.02, (settings.steps - s) / settings.steps)),
-        )
-        averaged = self.low_rank.state()
+        draws = Draws(len(rows), settings.queries, self.rng)
         if self.saved is not None:
-            self.low_rank.load_state(self.saved["state"])
-            averaged = self.saved["averaged"]
-            optimizer.load_state_dict(self.saved["optimizer"])
-            schedule.load_state_dict(self.saved["schedule"])
-        order: list[TrainingRow] = []
-        running: dict[str, float] = {}
-        progress = tqdm(
-            range(self.step, settings.steps),
-            initial=self.step,
-            total=settings.steps,
-            mininterval=5,
-            desc="training",
-        )
-        for step in progress:
-            if len(order) < settings.queries:
-                order = self.rng.sample(rows, len(rows))
-            batch = [order.pop() for _ in range(settings.queries)]
+            steps.load_state(self.saved)
+            draws.order = self.saved.get("order", [])  # early checkpoints lack it
+        progress = steps.left()
+        for _ in progress:
+            batch = [rows[i] for i in draws.next()]
             self.low_rank.merge()
             loss, parts = step_loss(self.low_rank, self.encoder, batch, settings, self.rng)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(list(self.low_rank.parameters()), 1.0)
-            optimizer.step()
-            schedule.step()
-            decay = min(0.995, (step + 1) / (step + 10))
-            for name, value in self.low_rank.state().items():
-                averaged[name].lerp_(value, 1 - decay)
-            for name, number in parts.items():
-                running[name] = 0.98 * running.get(name, number) + 0.02 * number
-            progress.set_postfix({name: f"{number:.3f}" for name, number in running.items()})
-            self.step = step + 1
-            if self.step % arguments.report_every == 0 or self.step == settings.steps:
-                self._store(averaged, optimizer, schedule)
-                self._watch(averaged, held, running)
-        self.low_rank.load_state(averaged)
+            steps.take(loss, parts)
+            progress.set_postfix({name: f"{number:.3f}" for name, number in steps.running.items()})
+            if steps.due(arguments.report_every):
+                self._store(steps, draws)
+                self._watch(steps, held)
+        self.low_rank.load_state(steps.averaged)
 
     def _low_rank(self) -> LowRankNetwork:
         arguments = self.arguments
@@ -258,37 +236,28 @@ class Training:
             low_rank.start_from(start)
         return low_rank
 
-    def _store(self, averaged: dict[str, Any], optimizer: Any, schedule: Any) -> None:
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.checkpoint.with_suffix(".new")
-        torch.save(
-            {
-                "settings": self.settings.to_dict(),
-                "before": self.before,
-                "state": self.low_rank.state(),
-                "averaged": averaged,
-                "step": self.step,
-                "minutes": self.minutes(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "rng": self.rng.getstate(),
-            },
-            fresh,
-        )
-        fresh.replace(self.checkpoint)
+    def _store(self, steps: Steps, draws: Draws) -> None:
+        kept = {
+            **steps.state(),
+            "settings": self.settings.to_dict(),
+            "before": self.before,
+            "minutes": self.minutes(),
+            "order": draws.order,
+            "rng": self.rng.getstate(),
+        }
+        write_checkpoint(self.checkpoint, kept)
 
-    def _watch(
-        self, averaged: dict[str, Any], held: list[TrainingRow], running: dict[str, float]
-    ) -> None:
+    def _watch(self, steps: Steps, held: list[TrainingRow]) -> None:
         found: dict[str, float] = {}
         if held:
             now = self.low_rank.state()
-            self.low_rank.load_state(averaged)
+            self.low_rank.load_state(steps.averaged)
             coverage = deployed_coverage(self.settings)
             mechanism = deployed(self.settings)
             found = evaluate_lists(self.scorer(), held, mechanism, coverage=coverage)
             self.low_rank.load_state(now)
-        report = {"step": self.step, "minutes": round(self.minutes(), 1), **running, **found}
+        minutes = round(self.minutes(), 1)
+        report = {"step": steps.done, "minutes": minutes, **steps.running, **found}
         tqdm.write(json.dumps(report))
 
     def scorer(self) -> TransformersPairScorer:

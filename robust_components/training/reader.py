@@ -34,8 +34,11 @@ from robust_components.models.embedded import HUB_ID, base_fingerprint, base_pat
 from robust_components.models.reader_encoding import EncodedPair, collate, encode_pair
 from robust_components.models.span_network import SpanNetwork
 from robust_components.training.reader_metrics import evaluate_reader, pick_threshold
+from robust_components.training.steps import LEAST_RATE, Steps
 
 TARGETS = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
+DECAY = 0.999
+"""Of the average over steps that is kept in the end."""
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -164,8 +167,8 @@ def train(arguments: argparse.Namespace) -> None:
             for name, parameter in network.named_parameters():
                 if name in start:
                     parameter.copy_(start[name])
-    trainable = [p for p in network.parameters() if p.requires_grad]
-    print("trainable parameters:", sum(p.numel() for p in trainable), flush=True)
+    names = {n: p for n, p in network.named_parameters() if p.requires_grad}
+    print("trainable parameters:", sum(p.numel() for p in names.values()), flush=True)
 
     rows = read_rows(arguments.train)
     titles = sorted({row["title"] for row in rows})
@@ -176,36 +179,30 @@ def train(arguments: argparse.Namespace) -> None:
         rows = rows[: arguments.limit]
     print("training pairs:", len(rows), "held out:", len(held_rows), flush=True)
 
-    head = [p for n, p in network.named_parameters() if not n.startswith("encoder.")]
-    adapter = [
-        p for n, p in network.named_parameters() if n.startswith("encoder.") and p.requires_grad
-    ]
-    optimizer = torch.optim.AdamW(
-        [{"params": adapter, "lr": arguments.lr}, {"params": head, "lr": arguments.lr}],
-        weight_decay=0.01,
-    )
     per_epoch = math.ceil(
         len(rows) * (1 + arguments.mismatched + arguments.injected) / arguments.batch_size
     )
     total = int(per_epoch * arguments.epochs)
     warmup = max(1, int(0.05 * total))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min(step / warmup, max(0.02, (total - step) / max(1, total - warmup))),
+    steps = Steps(
+        names.items(),
+        learning_rate=arguments.lr,
+        rate=lambda step: min(
+            step / warmup, max(LEAST_RATE, (total - step) / max(1, total - warmup))
+        ),
+        steps=min(total, arguments.stop_after or total),
+        decay=DECAY,
     )
-    averaged = {n: p.detach().clone() for n, p in network.named_parameters() if p.requires_grad}
-    names = {n: p for n, p in network.named_parameters() if p.requires_grad}
-
-    began, step, running = time.time(), 0, 0.0
+    averaged = steps.averaged
+    began = time.time()
     progress = tqdm(total=total, desc="train", mininterval=20)
-    last = min(total, arguments.stop_after or total)
-    while step < last:
+    while steps.done < steps.steps:
         drawn = rows + mismatched(rows, arguments.mismatched, rng)
         drawn = windows(drawn, arguments.windows, rng)
         drawn += injected(rows, arguments.injected, rng)
         pairs = examples(drawn, tokenizer, arguments.max_answer_tokens)
         for group in batches(pairs, arguments.batch_size, rng):
-            if step >= last:
+            if steps.done == steps.steps:
                 break
             network.train()
             inputs = collate(group, tokenizer)
@@ -220,27 +217,17 @@ def train(arguments: argparse.Namespace) -> None:
             with torch.autocast("cpu", torch.bfloat16):
                 log_probabilities = network(**inputs)
             loss = -torch.logsumexp(log_probabilities.masked_fill(~gold, -1e9), dim=1).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(trainable, 1.0)
-            optimizer.step()
-            schedule.step()
-            decay = min(0.999, (step + 1) / (step + 10))
-            with torch.no_grad():
-                for name, parameter in names.items():
-                    averaged[name].lerp_(parameter, 1 - decay)
-            running = 0.98 * running + 0.02 * loss.item() if step else loss.item()
-            step += 1
+            steps.take(loss, {"loss": loss.item()})
             progress.update()
-            progress.set_postfix(loss=f"{running:.3f}")
-            if step % arguments.report_every == 0:
+            progress.set_postfix(loss=f"{steps.running['loss']:.3f}")
+            if steps.done % arguments.report_every == 0:
                 figures, _ = evaluate_reader(network, tokenizer, held_rows, averaged, limit=400)
                 print(
                     json.dumps(
                         {
-                            "step": step,
+                            "step": steps.done,
                             "minutes": (time.time() - began) / 60,
-                            "loss": running,
+                            **steps.running,
                             **figures,
                         }
                     ),
@@ -263,7 +250,7 @@ def train(arguments: argparse.Namespace) -> None:
         arguments,
         threshold,
         {
-            "steps": step,
+            "steps": steps.done,
             "minutes": round((time.time() - began) / 60, 1),
             "held_out_articles": held_figures,
             "dev": dev_figures,
