@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robust_components.classification.votes import Failure, Vote, quantise
 from robust_components.models.protocols import ProbabilisticClassifier, TextClassifier
@@ -48,7 +49,7 @@ class Asking:
             distinct: ask once for equal texts; ``False`` for models that draw at random.
 
         Raises:
-            ValueError: what the model returned has another shape, or is no label or probability.
+            ValueError: the model did not return one answer a text, or labels that are no text.
         """
         wanted = list(dict.fromkeys(texts)) if distinct else list(texts)
         order = sorted(range(len(wanted)), key=lambda i: len(wanted[i]))
@@ -109,39 +110,90 @@ class Asking:
 
     def _read_probabilities(self, answer: Any, number: int) -> list[Vote]:
         assert self.labels is not None
-        values = np.asarray(answer, dtype=np.float64)
-        if values.shape != (number, len(self.labels)):
-            raise ValueError(
-                f"probabilities must have shape ({number}, {len(self.labels)}), one row a text and "
-                f"one column a label, got {values.shape}"
-            )
-        usable = [bool(np.isfinite(row).all()) for row in values]
-        rows = values[np.array(usable, dtype=bool)]
-        least, most = (rows.min(), rows.max()) if rows.size else (0.0, 1.0)
-        if least < -TOLERANCE or most > 1 + TOLERANCE or (rows.sum(axis=1) > 1 + SURPLUS).any():
-            raise ValueError(
-                f"probabilities must lie in [0, 1] and add up to at most 1 a text, got {least:g} "
-                f"to {most:g}; apply softmax to logits"
-            )
-        if not all(usable):
-            self.last_error = ValueError("the model's probabilities are not finite")
-        units = quantise(np.nan_to_num(values, posinf=0.0, neginf=0.0))
-        return [
-            tuple(row.tolist()) if fine else Failure("the model's probabilities are not finite")
-            for row, fine in zip(units, usable, strict=True)
-        ]
+        values, problems = checked_rows(answer, number, len(self.labels))
+        found: list[Vote] = []
+        for row, problem in zip(quantise(values), problems, strict=True):
+            if problem is not None:
+                self.last_error = ValueError(problem)
+            found.append(tuple(row.tolist()) if problem is None else Failure(problem))
+        return found
 
 
-def check_alone(model: ProbabilisticClassifier, tolerance: float) -> None:
-    """Whether two texts get the same probabilities together and alone.
+def checked_rows(
+    answer: Any, number: int, labels: int
+) -> tuple[NDArray[np.float64], list[str | None]]:
+    """A model's answer as float64 of shape (number, labels), and what is wrong with each row.
+
+    Rows are judged one by one, and wrong ones are zero: one text cannot spoil the others.
 
     Raises:
-        ValueError: they do not: the model looks at its batch, or draws at random.
+        ValueError: there is not one row a text.
     """
-    together = np.asarray(model.probabilities(list(PROBES)), dtype=np.float64)
-    alone = [np.asarray(model.probabilities([text]), dtype=np.float64) for text in PROBES]
-    if any(one.shape != together[:1].shape for one in alone):
-        raise ValueError("probabilities must return one row a text; see ProbabilisticClassifier")
+    problems: list[str | None] = [None] * number
+    values = _numbers(answer)
+    if isinstance(values, str) or values.shape != (number, labels):
+        rows = _rows(answer, number)
+        values = np.zeros((number, labels))
+        for i, row in enumerate(rows):
+            one = _numbers(row)
+            if isinstance(one, str):
+                problems[i] = f"a text's probabilities must be numbers: {one}"
+            elif one.shape != (labels,):
+                problems[i] = (
+                    f"a text's probabilities must have shape ({labels},), one for each label, got "
+                    f"{one.shape}"
+                )
+            else:
+                values[i] = one
+    for i in np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist():
+        problems[i] = "the model's probabilities are not finite"
+        values[i] = 0.0
+    with np.errstate(over="ignore"):
+        least, most, total = values.min(axis=1), values.max(axis=1), values.sum(axis=1)
+    outside = (least < -TOLERANCE) | (most > 1 + TOLERANCE) | (total > 1 + SURPLUS)
+    for i in np.flatnonzero(outside).tolist():
+        problems[i] = (
+            f"probabilities must lie in [0, 1] and add up to at most 1 a text, got {least[i]:g} to "
+            f"{most[i]:g}, {total[i]:g} in all; apply softmax to logits"
+        )
+        values[i] = 0.0
+    return values, problems
+
+
+def _numbers(value: Any) -> NDArray[np.float64] | str:
+    """A float64 copy, or why there is none."""
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        return f"{type(error).__name__}: {str(error)[:200]}"
+
+
+def _rows(answer: Any, number: int) -> list[Any]:
+    try:
+        rows = list(answer)
+    except TypeError:
+        rows = []
+    if len(rows) != number:
+        raise ValueError(
+            f"probabilities must return one row for each of {number} texts, got {len(rows)} in "
+            f"{type(answer).__name__}; return an array of shape (texts, labels)"
+        )
+    return rows
+
+
+def check_alone(model: ProbabilisticClassifier, labels: int, tolerance: float) -> None:
+    """Whether two texts get the same probabilities together and alone.
+
+    Args:
+        labels: how many there are.
+        tolerance: most by which two probabilities may differ.
+
+    Raises:
+        ValueError: they do not: the model looks at its batch, or draws at random; or it does not
+            return one row a text with one number a label.
+    """
+    together = _table(model.probabilities(list(PROBES)), len(PROBES), labels)
+    alone = [_table(model.probabilities([text]), 1, labels) for text in PROBES]
     apart = float(np.abs(together - np.concatenate(alone)).max())
     if not apart <= tolerance:
         raise ValueError(
@@ -150,6 +202,17 @@ def check_alone(model: ProbabilisticClassifier, tolerance: float) -> None:
             "at random, so nothing can be certified; wrap a model that reads each text alone, or "
             "raise numerical_margin if this is rounding"
         )
+
+
+def _table(answer: Any, number: int, labels: int) -> NDArray[np.float64]:
+    values = _numbers(answer)
+    if isinstance(values, str) or values.shape != (number, labels):
+        found = values if isinstance(values, str) else f"shape {values.shape}"
+        raise ValueError(
+            f"probabilities must have shape ({number}, {labels}), one row a text and one column a "
+            f"label, got {found}; see ProbabilisticClassifier"
+        )
+    return values
 
 
 def labels_of(model: Any, labels: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -204,7 +204,7 @@ class CluCertClassifier:
                     self._settle()
                 self._meet_model()
             if self.votes == "soft" and not self.drawing.randomised:
-                check_alone(self.model, self.numerical_margin)
+                check_alone(self.model, len(self.labels or ()), self.numerical_margin)
             self._ready = True
 
     def classify(self, text: str) -> Classification:
@@ -215,7 +215,7 @@ class CluCertClassifier:
 
         Raises:
             TypeError: it is no text.
-            ValueError: the model returned something that is neither label nor probability.
+            ValueError: the model did not return one answer a text, or labels that are no text.
             ModelFailedError: the model gave no usable response to any copy.
         """
         (found,) = self.classify_many([text])

@@ -10,6 +10,7 @@ import pytest
 
 from robust_components import CluCertClassifier
 from robust_components.classification import KeepImportant, RefineCopies, RefineText
+from robust_components.classification.asking import PROBES
 from robust_components.classification.cluster import Clustering
 from robust_components.classification.substitute import (
     CosineFilter,
@@ -211,17 +212,92 @@ class Returns:
 @pytest.mark.parametrize(
     "value, message",
     [
-        (lambda texts: np.zeros((len(texts), 3)), "shape"),
-        (lambda texts: np.zeros(len(texts)), "shape|one row"),
-        (lambda texts: np.full((len(texts), 2), 4.0), "apply softmax"),
-        (lambda texts: np.full((len(texts), 2), 0.9), "add up to at most 1"),
-        (lambda texts: np.full((len(texts), 2), -0.1), "must lie in"),
+        (lambda texts: np.zeros((len(texts), 3)), r"shape \(2, 2\).*got shape \(2, 3\)"),
+        (lambda texts: np.zeros(len(texts)), r"shape \(2, 2\).*got shape \(2,\)"),
+        (lambda texts: [[0.5, 0.5], [0.5]][: len(texts)], r"shape \(2, 2\).*inhomogeneous"),
+        (lambda texts: None, r"shape \(2, 2\)"),
         (lambda texts: np.full((len(texts), 2), 0.4 / len(texts)), "other texts of the call"),
     ],
 )
 def test_wrong_probabilities_are_errors(value, message):
     with pytest.raises(ValueError, match=message):
         CluCertClassifier(Returns(value), BalancedMask(3)).classify("a b c d")
+
+
+ODD_ROWS = [
+    ([4.0, 4.0], "4 to 4, 8 in all; apply softmax"),
+    ([0.9, 0.9], "add up to at most 1"),
+    ([1.2, -0.2], "must lie in"),
+    ([1e308, 1e308], "apply softmax"),
+    ([float("nan"), 0.5], "not finite"),
+    ([0.5], r"shape \(2,\).*got \(1,\)"),
+    ([0.2, 0.3, 0.5], r"shape \(2,\).*got \(3,\)"),
+    (0.5, r"shape \(2,\).*got \(\)"),
+    (["half", "half"], "must be numbers: ValueError"),
+    (None, "got"),
+]
+
+
+def with_odd(row, odd):
+    """A model that gives ``row`` to copies with the word odd."""
+
+    def value(texts):
+        return [row if odd(text) else list(shares(text).values())[::-1] for text in texts]
+
+    return Returns(value)
+
+
+@pytest.mark.parametrize(("row", "message"), ODD_ROWS)
+@pytest.mark.parametrize("batch_size", [1, 512])
+def test_odd_probabilities_of_one_copy_cost_that_vote(row, message, batch_size):
+    hostile, clean = "good good good odd good good good", "good " * 7
+    classifier = CluCertClassifier(
+        with_odd(row, lambda text: "odd" in text), BalancedMask(7), batch_size=batch_size
+    )
+    found, other = classifier.classify_many([hostile, clean])
+    assert (found.label, found.failed, found.radius) == ("pos", 1, 2)
+    assert found.certificate.evidence["votes"].count(-2) == 1
+    assert found.certificate.problems() == []
+    alone = CluCertClassifier(soft_model(), BalancedMask(7)).classify(clean)
+    assert other.certificate.evidence == alone.certificate.evidence
+    assert (other.radius, other.failed) == (alone.radius, 0)
+
+
+@pytest.mark.parametrize(("row", "message"), ODD_ROWS)
+def test_nothing_but_odd_probabilities_is_an_error(row, message):
+    model = with_odd(row, lambda text: text not in PROBES)
+    with pytest.raises(ModelFailedError, match=message):
+        CluCertClassifier(model, BalancedMask(3)).classify("a b c d")
+
+
+def test_the_number_of_rows_is_checked():
+    model = Returns(lambda texts: np.full((2 if len(texts) > 2 else len(texts), 2), 0.5))
+    with pytest.raises(ValueError, match=r"one row for each of 3 texts, got 2 in ndarray"):
+        CluCertClassifier(model, BalancedMask(3)).classify("a b c")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_failed_copy_certifies_no_more_than_any_vote_in_its_place(seed):
+    """All votes in the place of the failed copies: none of them certifies less."""
+    rng = np.random.default_rng(seed)
+    words = [f"w{i}" for i in range(7)]
+    given = {word: rng.dirichlet([0.3, 0.3]) for word in words}
+    odd = set(rng.choice(words, 2, replace=False))
+
+    def classified(rows):
+        model = Returns(lambda texts: [rows.get(text, [0.5, 0.5]) for text in texts])
+        return CluCertClassifier(model, BalancedMask(7), numerical_margin=0).classify(
+            " ".join(words)
+        )
+
+    failed = classified({**given, **{word: [3.0, -1.0] for word in odd}})
+    assert failed.failed == 2
+    for first in ([1.0, 0.0], [0.0, 1.0], [0.0, 0.0]):
+        for second in ([1.0, 0.0], [0.0, 1.0], [0.0, 0.0]):
+            found = classified({**given, **dict(zip(sorted(odd), (first, second), strict=True))})
+            if failed.radius > 0:
+                assert found.label == failed.label
+                assert found.radius >= failed.radius
 
 
 @pytest.mark.parametrize(
