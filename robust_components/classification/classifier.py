@@ -15,6 +15,10 @@ from robust_components.classification.asking import Asking, check_alone, labels_
 from robust_components.classification.certificates import Context, issue
 from robust_components.classification.cluster import Clustering
 from robust_components.classification.drive import Voting, drive
+from robust_components.classification.hopeless import (
+    warn_if_hopeless,
+    warn_if_published_hopeless,
+)
 from robust_components.classification.named import substitution
 from robust_components.classification.plan import Counting, Finding, Plan, Subject, fixed_plan
 from robust_components.classification.published import PUBLISHED_MASK_RATE, published_plan
@@ -151,6 +155,8 @@ class CluCertClassifier:
             self._settle()
         if self.model is not None:
             self._meet_model()
+        if self.model is not None or mechanism is not None:
+            self._warn()
 
     def _settle(self) -> None:
         """Everything that follows from mechanism and threat."""
@@ -164,18 +170,21 @@ class CluCertClassifier:
         kernels = self.drawing.kernels is not None
         self.threat = settings.check_threat(self._wanted_threat, self.mechanism, kernels=kernels)
         settings.check_together(self.mechanism, self.method, self.drawing, self.refine)
-        if self.method == "smoothing":
-            each = self._copies_an_edit_changes()
-            settings.warn_if_hopeless(self.mechanism, self.threat, self.drawing, each)
-        elif isinstance(self.mechanism, RandomMask):
-            settings.warn_if_published_hopeless(self.mechanism)
 
-    def _copies_an_edit_changes(self) -> int:
-        """Copies of a partition, at most; 0 with random masks."""
-        if isinstance(self.mechanism, RandomMask) or isinstance(self.threat, SynonymEdits):
-            return 0
-        each = self.mechanism.touched(WordEdits(1, self.threat.operations))
-        return max(each, 2) if isinstance(self.refine, KeepImportant) else each
+    def _warn(self) -> None:
+        """Say so when nothing can be certified; the embedded model is taken for what it is."""
+        if self.method == "smoothing":
+            soft = self.wanted_votes != "hard" if self.model is None else self.votes == "soft"
+            warn_if_hopeless(
+                self.mechanism,
+                self.threat,
+                self.drawing,
+                self.refine,
+                closed=self.model is None or self.labels is not None,
+                numerical_margin=self.numerical_margin if soft else 0.0,
+            )
+        elif isinstance(self.mechanism, RandomMask):
+            warn_if_published_hopeless(self.mechanism)
 
     def _meet_model(self) -> None:
         """Everything that follows from the model."""
@@ -203,6 +212,8 @@ class CluCertClassifier:
                 if self._wanted_mechanism is None:
                     self._settle()
                 self._meet_model()
+                if self._wanted_mechanism is None:
+                    self._warn()
             if self.votes == "soft" and not self.drawing.randomised:
                 check_alone(self.model, len(self.labels or ()), self.numerical_margin)
             self._ready = True

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from robust_components.bounds import betting_lower, clopper_pearson_lower
 from robust_components.classification.asking import is_classifier
 from robust_components.classification.cluster import Clustering
 from robust_components.classification.refine import KeepImportant, Refine
 from robust_components.classification.sampled import Drawing
 from robust_components.classification.substitute import Substitution
 from robust_components.models.protocols import ProbabilisticClassifier, TextClassifier
-from robust_components.notices import warn_caller
 from robust_components.smoothing import FixedMechanism, RandomMask
 from robust_components.threats import SynonymEdits, WordEdits
 
@@ -22,7 +20,6 @@ CHOICES = {
     "votes": ("hard", "soft"),
     "bound": ("betting", "clopper_pearson"),
 }
-TYPICAL_WORDS = 50
 
 
 def check_choice(name: str, value: Any) -> str:
@@ -88,70 +85,6 @@ def check_threat(
                 f"{threat.operations!r}; use HashBuckets for insertions, deletions and moves"
             )
     return threat
-
-
-def warn_if_hopeless(
-    mechanism: FixedMechanism | RandomMask,
-    threat: WordEdits | SynonymEdits,
-    drawing: Drawing,
-    each: int,
-) -> None:
-    """Warn, at the caller's line, when not even unanimous votes could certify the threat.
-
-    Args:
-        mechanism: makes the copies.
-        threat: what is to be certified.
-        drawing: how samples are used, with random masks.
-        each: copies of a partition that one edit changes, with other masks.
-    """
-    plural = "s" if threat.budget > 1 else ""
-    if isinstance(mechanism, RandomMask):
-        problem = _sampled_problem(mechanism, threat, drawing)
-    else:
-        touched = min(mechanism.blocks, each * threat.budget)
-        problem = None
-        if 2 * touched >= mechanism.blocks > 1:  # one block: the mechanism itself has warned
-            problem = (
-                f"{type(mechanism).__name__} with {mechanism.blocks} copies a partition can never "
-                f"certify {threat.budget} edited word{plural}: edits reach {touched} of them; use "
-                "more blocks or a smaller budget"
-            )
-    if problem:
-        warn_caller(problem)
-
-
-def warn_if_published_hopeless(mechanism: RandomMask) -> None:
-    """Warn, at the caller's line, when the published rule certifies no word of any text."""
-    if mechanism.mask_rate <= 0.5:
-        warn_caller(
-            f"the published rule certifies no edited word at mask_rate={mechanism.mask_rate}, even "
-            "by unanimous votes: a copy must show less than half of the words; pass "
-            "RandomMask(0.9) for rates at which it says something"
-        )
-
-
-def _sampled_problem(
-    mechanism: RandomMask, threat: WordEdits | SynonymEdits, drawing: Drawing
-) -> str | None:
-    shown, samples = mechanism.shown(TYPICAL_WORDS), mechanism.samples
-    if drawing.kernels is not None:
-        changed = float(drawing.kernels.delta(TYPICAL_WORDS, shown, threat.budget))
-    else:
-        changed = float(mechanism.delta(TYPICAL_WORDS, WordEdits(threat.budget)))
-    if drawing.bound == "betting":
-        lead = 2 * betting_lower([1.0] * samples, drawing.alpha) - 1
-    else:
-        lead = 2 * clopper_pearson_lower(samples, samples, drawing.alpha / 2) - 1
-    if lead > 2 * changed:
-        return None
-    plural = "s" if threat.budget > 1 else ""
-    return (
-        f"RandomMask(mask_rate={mechanism.mask_rate}, samples={samples}) can hardly certify "
-        f"{threat.budget} edited word{plural}: {changed:.2f} of the masks of a text of "
-        f"{TYPICAL_WORDS} words can change, while {samples} equal votes prove a lead of "
-        f"{max(0.0, lead):.2f}, which must be more than twice as large; raise mask_rate (0.8 to "
-        "0.9) or samples"
-    )
 
 
 def check_together(
