@@ -66,9 +66,23 @@ def chunk_lists(path: Path, count: int, lists: int, seed: int) -> list[RankedLis
     return found
 
 
-def target_of(item: RankedList, order: Sequence[int], seed: int) -> int:
-    """A document of the lower three quarters that is not relevant, drawn at random."""
-    places = list(range(len(order) // 4, len(order)))
-    random.Random(f"{seed} {item.query_id}").shuffle(places)
-    places.sort(key=lambda place: item.ids[order[place]] in item.relevant)
-    return order[places[0]]
+def targets_of(item: RankedList, order: Sequence[int], count: int, seed: int) -> list[int]:
+    """Documents that are not relevant, one from each of ``count`` bands below the first tenth.
+
+    Of 100 candidates and nine targets: one from each of ranks 11 to 20, ..., 91 to 100.
+
+    Args:
+        order: indices of the documents, best first.
+    """
+    rng = random.Random(f"{seed} {item.query_id}")
+    first = len(order) // 10
+    found = []
+    for band in range(count):
+        places = range(
+            first + band * (len(order) - first) // count,
+            first + (band + 1) * (len(order) - first) // count,
+        )
+        free = [order[place] for place in places if item.ids[order[place]] not in item.relevant]
+        if free:
+            found.append(rng.choice(free))
+    return found

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 DESCRIPTION = (
-    "Find the neurons of a ranker that attacks go through, move them back without training, and "
+    "Find the neurons of a ranker that attacks go through, move them back, and "
     "write the result as a small patch for NeuronRepairedRanker. Probes are JSON lines with query, "
     "documents, target (an index), adversarial (its text after the attack) and perhaps relevant "
     "(indices); or query, document and adversarial. Lists are JSON lines with query, documents and "
@@ -30,10 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--neurons", type=int, help="K, neurons repaired (128)")
     add("--trade-off", type=float, help="lambda: 1 is vulnerability alone, less asks for diversity")
     add("--objective", choices=("activations", "scores"), help="activations, as published; scores")
-    add("--step", type=float, help="length of a step in every weight (5e-6)")
-    add("--rounds", type=int, help="rounds, each followed by a look at held-out probes (8)")
-    add("--steps", type=int, help="steps a round (50)")
+    add("--step", type=float, help="length of a step in every weight (5e-6; for scores 1e-3)")
+    add("--rounds", type=int, help="rounds, each followed by a look at held-out probes (4)")
+    add("--steps", type=int, help="steps a round (100)")
     add("--anchor", type=float, help="weight of clean documents (1)")
+    add("--margin", type=float, help="for scores: push attacked documents so far down (0.5)")
     add("--pooling", help="positions that count: document, first, last or all (document)")
     add("--held-out", type=float, help="share of probes held out (0.2)")
     add("--kendall-tau", type=float, help="least rank correlation with clean rankings (0.9)")

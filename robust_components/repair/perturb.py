@@ -22,6 +22,7 @@ from robust_components.repair.scan import batches, check_pooling
 
 Pairs = Sequence[tuple[str, str]]
 OBJECTIVES = ("activations", "scores")
+USUAL_STEP = {"activations": 5e-6, "scores": 1e-3}
 Map = tuple[Tensor, Tensor | None]
 
 
@@ -157,23 +158,28 @@ class Perturbation:
     """How far and how long to go.
 
     Args:
-        step: eta, length of a sign-gradient step in every weight, above 0 and below 1.
         objective: ``"activations"`` (published: the neurons return to where they were) or
             ``"scores"`` (see :mod:`~robust_components.repair.perturb_scores`).
-        rounds: how often what the layers read is taken anew, at least 1.
+        step: above 0 and below 1: eta, length of a sign-gradient step in every weight, 5e-6 when
+            ``None``; for scores Adam's largest step, 1e-3 when ``None``.
+        rounds: looks at held-out probes; for activations also how often what the layers read is
+            taken anew; at least 1.
         steps: steps in each round, at least 1.
         anchor: mu, weight of staying where the clean documents were, at least 0.
+        margin: how far below its clean score an attacked document is pushed, in standard
+            deviations of clean scores, at least 0; for scores.
         sample: probes of a round, drawn at random, at least 1; for activations.
         batch: probes of a step, at least 1; for scores.
         seed: of the draws.
         pooling: see :func:`~robust_components.repair.scan.batches`.
     """
 
-    step: float = 5e-6
     objective: str = "activations"
-    rounds: int = 8
-    steps: int = 50
+    step: float | None = None
+    rounds: int = 4
+    steps: int = 100
     anchor: float = 1.0
+    margin: float = 0.5
     sample: int = 128
     batch: int = 8
     seed: int = 0
@@ -186,11 +192,20 @@ class Perturbation:
             )
         for name in ("rounds", "steps", "sample", "batch"):
             positive_integer(name, getattr(self, name))
-        if not 0 < self.step < 1:
+        if not 0 < self.eta < 1:
             raise ValueError(f"step must be in (0, 1), got {self.step!r}; 5e-6 is published")
-        if not 0 <= self.anchor < math.inf:
-            raise ValueError(f"anchor must be at least 0, got {self.anchor!r}; 1 is usual")
+        for name in ("anchor", "margin"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name} must be at least 0, got {getattr(self, name)!r}; the default is "
+                    f"{getattr(Perturbation, name)}"
+                )
         check_pooling(self.pooling)
+
+    @property
+    def eta(self) -> float:
+        """The step, given or usual."""
+        return USUAL_STEP[self.objective] if self.step is None else self.step
 
 
 def perturb(
@@ -218,7 +233,7 @@ def perturb(
     Raises:
         ValueError: the weights are of half precision.
     """
-    check_precision(layers, settings.step)
+    check_precision(layers, settings.eta)
     own = by_layer(layers, chosen)
     first_neuron = [sum(layer.width for layer in layers[:at]) for at in range(len(layers))]
     busy = [at for at, some in enumerate(own) if some]
@@ -254,7 +269,7 @@ def _descend(
             slopes = torch.autograd.grad(gap + settings.anchor * drift, moving)
         with torch.no_grad():
             for values, slope in zip(moving, slopes, strict=True):
-                values -= settings.step * slope.sign()
+                values -= settings.eta * slope.sign()
     with torch.no_grad():
         for place, one in zip(layer.rows, rows, strict=True):
             place.linear.weight[one.index] = one.weight.detach()

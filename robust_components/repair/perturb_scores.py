@@ -1,8 +1,8 @@
-"""Perturbation by scores: moves chosen neurons until attacked documents score as they did clean.
+"""Perturbation by scores: trains the chosen neurons' rows until attacks raise scores no more.
 
-Not the published loss, which looks at the neurons alone; same neurons, same sign-gradient steps on
-the same rows, at the price of a backward pass through the network a step. ``python -m
-benchmarks.repair`` measures both.
+Not the published loss, which looks at the neurons alone: here the same rows follow the ranker's
+scores, at the price of a backward pass through the network a step, and all other weights stay.
+``python -m benchmarks.repair`` measures both.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import huber_loss
 
 from robust_components.repair.neurons import FeedForward, by_layer
 from robust_components.repair.perturb import (
@@ -26,6 +27,11 @@ from robust_components.repair.probes import Probe
 from robust_components.repair.scan import batches
 
 Pairs = Sequence[tuple[str, str]]
+BEND = 0.3
+"""Of the Huber loss, in standard deviations: farther errors weigh in proportion, not squared."""
+POOL, DRAWN = 6, 2
+"""Other documents of a list that are held in place, and how many of them a step looks at."""
+WARM_UP = 20
 
 
 def perturb_scores(
@@ -35,36 +41,41 @@ def perturb_scores(
     probes: Sequence[Probe],
     settings: Perturbation,
 ) -> Generator[list[NeuronRows], None, None]:
-    """Move the chosen neurons' rows by sign-gradient steps on scores; yields after every round.
+    """Train the chosen neurons' rows on scores; yields the rows after every round.
 
-    The loss of a step, over ``settings.batch`` probes drawn at random, is ``(s(d_adv) - s_0(d))^2 +
-    mu (s(d) - s_0(d))^2 + mu (s(e) - s_0(e))^2`` in logits, where s_0 are scores before any step
-    and e is another document of the list, if there is one.
+    With z a logit in standard deviations of the clean logits, z_0 before any step and H the Huber
+    loss, a probe costs ``H(max(0, z(d_adv) - z_0(d) + margin)) + mu sum_e H(z(e) - z_0(e))``, where
+    e are the clean document, others of its list and a relevant one if it is known. Steps are
+    Adam's, of ``settings.batch`` probes drawn at random, decaying over all rounds; on processors
+    with units for bfloat16 their passes are of bfloat16, the weights stay float32.
 
     The network holds the rows that were yielded last, as with
     :func:`~robust_components.repair.perturb.perturb`.
     """
-    check_precision(layers, settings.step)
+    check_precision(layers, settings.eta)
     rng = random.Random(settings.seed)
     maps = _maps(layers, chosen)
-    others = [_other(probe, rng) for probe in probes]
-    clean = [probe.clean_pair for probe in probes]
-    attacked = [probe.adversarial_pair for probe in probes]
-    with torch.inference_mode():
-        wanted, anchored = (logits(scorer, pairs).clone() for pairs in (clean, others))
+    lists = [_List(probe, rng) for probe in probes]
+    before, spread = _clean(scorer, list(dict.fromkeys(p for one in lists for p in one.pairs)))
+    total = settings.rounds * settings.steps
     with _alone(scorer.network, [linear for linear, _ in maps]) as moving:
-        for _ in range(settings.rounds):
-            for _ in range(settings.steps):
-                drawn = rng.sample(range(len(probes)), min(settings.batch, len(probes)))
-                pairs = [some[i] for some in (attacked, clean, others) for i in drawn]
-                target = torch.cat([wanted[drawn], wanted[drawn], anchored[drawn]])
-                weight = torch.ones_like(target)
-                weight[len(drawn) :] = settings.anchor
-                with torch.enable_grad():
-                    loss = (weight * (logits(scorer, pairs) - target).square()).sum()
-                    slopes = torch.autograd.grad(loss, moving)
-                _step(maps, slopes, settings.step)
-            yield read_rows(layers, chosen)
+        optimiser = torch.optim.Adam(moving, lr=settings.eta)
+        for step in range(total):
+            drawn = rng.sample(lists, min(settings.batch, len(lists)))
+            held = [one.clean for one in drawn]
+            for one in drawn:
+                held += one.right + rng.sample(one.others, min(DRAWN, len(one.others)))
+            with torch.enable_grad(), _quick(scorer):
+                now = logits(scorer, [one.attacked for one in drawn] + held) / spread
+                was = torch.tensor([before[pair] for pair in held]) / spread
+                rise = now[: len(drawn)] - was[: len(drawn)] + settings.margin
+                loss = _huber(rise.clamp(min=0)) + settings.anchor * _huber(now[len(drawn) :] - was)
+                slopes = torch.autograd.grad(loss / len(drawn), moving)
+            for group in optimiser.param_groups:
+                group["lr"] = settings.eta * min((step + 1) / WARM_UP, 1 - step / total)
+            _take(optimiser, maps, slopes)
+            if (step + 1) % settings.steps == 0:
+                yield read_rows(layers, chosen)
 
 
 def logits(scorer: Any, pairs: Pairs) -> Tensor:
@@ -78,6 +89,36 @@ def logits(scorer: Any, pairs: Pairs) -> Tensor:
     return torch.cat(parts)[back]
 
 
+class _List:
+    """Pairs of one probe: the target attacked and clean, a relevant document, some others."""
+
+    def __init__(self, probe: Probe, rng: random.Random) -> None:
+        right = probe.relevant[:1]
+        rest = [i for i in range(len(probe.documents)) if i not in (probe.target, *right)]
+        self.attacked = probe.adversarial_pair
+        self.clean = probe.clean_pair
+        self.right = [(probe.query, probe.documents[i]) for i in right]
+        drawn = rng.sample(rest, min(POOL, len(rest)))
+        self.others = [(probe.query, probe.documents[i]) for i in drawn]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """All but the attacked one."""
+        return [self.clean, *self.right, *self.others]
+
+
+def _clean(scorer: Any, pairs: Pairs) -> tuple[dict[tuple[str, str], float], float]:
+    """Logits of ``pairs``, and their standard deviation; 1 if they are all the same."""
+    with torch.inference_mode():
+        values = logits(scorer, pairs).double().cpu()
+    spread = float(values.std(correction=0))
+    return dict(zip(pairs, values.tolist(), strict=True)), spread if spread > 0 else 1.0
+
+
+def _huber(values: Tensor) -> Tensor:
+    return huber_loss(values, torch.zeros_like(values), reduction="sum", delta=BEND)
+
+
 def _maps(layers: Sequence[FeedForward], chosen: Sequence[int]) -> list[tuple[Any, Tensor]]:
     """Each first linear map with the rows of it that may move."""
     found: dict[str, tuple[Any, list[int]]] = {}
@@ -88,13 +129,35 @@ def _maps(layers: Sequence[FeedForward], chosen: Sequence[int]) -> list[tuple[An
     return [(linear, torch.tensor(index)) for linear, index in found.values()]
 
 
-def _step(maps: Sequence[tuple[Any, Tensor]], slopes: Sequence[Tensor], step: float) -> None:
+def _take(optimiser: Any, maps: Sequence[tuple[Any, Tensor]], slopes: Sequence[Tensor]) -> None:
+    """One step of the rows that may move; Adam leaves what never had a slope as it is."""
     left = list(slopes)
-    with torch.no_grad():
-        for linear, index in maps:
-            for tensor in (linear.weight, linear.bias):
-                if tensor is not None:
-                    tensor[index] -= step * left.pop(0)[index].sign()
+    for linear, index in maps:
+        for tensor in (linear.weight, linear.bias):
+            if tensor is not None:
+                slope = left.pop(0)
+                tensor.grad = torch.zeros_like(tensor)
+                tensor.grad[index] = slope[index].to(tensor.dtype)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+
+
+@contextmanager
+def _quick(scorer: Any) -> Iterator[None]:
+    """Passes in bfloat16 with eager attention, where the processor has units for them."""
+    network = scorer.network
+    if torch.device(scorer.device).type != "cpu" or not torch.cpu.get_capabilities().get("amx_bf16"):
+        yield
+        return
+    usual = network.config._attn_implementation
+    try:
+        if usual == "sdpa":
+            network.set_attn_implementation("eager")
+        with torch.autocast("cpu", torch.bfloat16):
+            yield
+    finally:
+        if usual == "sdpa":
+            network.set_attn_implementation(usual)
 
 
 @contextmanager
@@ -111,9 +174,4 @@ def _alone(network: Any, linears: Sequence[Any]) -> Iterator[list[Tensor]]:
     finally:
         for one, wanted in before:
             one.requires_grad_(wanted)
-
-
-def _other(probe: Probe, rng: random.Random) -> tuple[str, str]:
-    """Another document of the probe's list; its target where there is none."""
-    rest = [text for i, text in enumerate(probe.documents) if i != probe.target]
-    return probe.query, rng.choice(rest) if rest else probe.documents[probe.target]
+            one.grad = None

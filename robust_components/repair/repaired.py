@@ -20,7 +20,7 @@ from robust_components.threats import WordEdits
 
 
 class NeuronRepairedRanker:
-    """Ranks with a copy of a ranker in which a few neurons were moved back, without training.
+    """Ranks with a copy of a ranker in which a few neurons were moved back.
 
     Guarantee: none. Its certificates are ``empirical``: they say how many attacks succeeded before
     and after the repair, held out, of kinds never seen, and made anew on the repaired ranker, as

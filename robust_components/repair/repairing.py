@@ -70,8 +70,9 @@ def repair(
 ) -> Patch:
     """Find the neurons attacks go through and move them back; the model is left as it was.
 
-    Nothing is trained: rows of ``neurons`` neurons take sign-gradient steps until held-out probes
-    improve no more. The patch says what was measured; that is no guarantee.
+    Only rows of ``neurons`` neurons move, as ``perturbation.objective`` asks; of all rounds that
+    pass the guard the one stays in which fewest held-out attacks succeed. The patch says what was
+    measured; that is no guarantee.
 
     Args:
         scorer: the ranker; its weights are changed while this runs and restored however it ends.
@@ -100,7 +101,7 @@ def repair(
     trade_off = check_share("trade_off", trade_off)
     layers = find_layers(scorer.network)
     neurons = check_count(neurons, number_of_neurons(layers))
-    check_precision(layers, settings.step)
+    check_precision(layers, settings.eta)
     fit, held = divide(probes, held_out, seed)
 
     def tell(stage: str) -> Callable[[int, int], object] | None:
@@ -132,10 +133,10 @@ def repair(
             last = (against, measured, drift)
             if progress is not None:
                 progress("perturb", number, settings.rounds)
-            if not against and (best is None or measured.gain < best[1].gain):
+            if not against and (best is None or _success(measured) < _success(best[1])):
                 best = (rows, measured, drift)
-            elif best is not None:
-                break  # held-out probes improve no more
+            elif best is not None and settings.objective == "activations":
+                break  # held-out probes improve no more; steps on scores grow smaller by schedule
         if best is not None:
             write_rows(scorer.network, best[0])
             more = _further(in_logits, first, unseen_first, attack)
@@ -151,7 +152,7 @@ def repair(
         settings={
             "neurons": neurons,
             "trade_off": trade_off,
-            "perturbation": asdict(settings),
+            "perturbation": asdict(settings) | {"step": settings.eta},
             "limits": asdict(limits),
             "held_out": held_out,
             "seed": seed,
@@ -162,6 +163,11 @@ def repair(
         figures=_figures(first.measured(), measured, drift) | more,
         seconds=round(time.perf_counter() - started, 1),
     )
+
+
+def _success(measured: Measured) -> tuple[float, float]:
+    """Attacks that succeed, then what they gain: less is better."""
+    return measured.success_rate, measured.gain
 
 
 def _further(

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from robust_components.repair.repaired import NeuronRepairedRanker
 
 REPAIR = ("neurons", "trade_off", "held_out", "seed")
-PERTURBATION = ("step", "objective", "rounds", "steps", "anchor", "sample", "batch", "pooling")
+PERTURBATION = (
+    *("step", "objective", "rounds", "steps", "anchor", "margin"),
+    *("sample", "batch", "pooling"),
+)
 LIMITS = ("kendall_tau", "mrr_loss", "drift")
 
 

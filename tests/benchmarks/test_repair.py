@@ -14,8 +14,8 @@ pytest.importorskip("tqdm")
 
 import torch
 
-from benchmarks import repair, repair_baselines
-from benchmarks.repair_data import CHUNK, chunk_lists
+from benchmarks import repair, repair_attacks, repair_baselines, repair_methods
+from benchmarks.repair_data import CHUNK, chunk_lists, targets_of
 from robust_components.models.pair_models import load_pair_scorer
 from robust_components.models.testing import TableScorer
 from robust_components.repair.neurons import find_layers
@@ -59,29 +59,45 @@ def test_lists_are_of_chunks_and_hold_the_answer(data):
     assert [i.query for i in lists] != [i.query for i in chunk_lists(data / "dev.jsonl", 5, 6, 1)]
 
 
+def test_targets_are_one_of_each_ten_ranks_and_not_relevant(data):
+    (item,) = chunk_lists(data / "dev.jsonl", 30, 1, 0)
+    order = list(reversed(range(30)))
+    right = item.ids.index(next(iter(item.relevant.keys() & set(item.ids))))
+    for seed in range(20):
+        targets = targets_of(item, order, 3, seed)
+        ranks = [order.index(target) + 1 for target in targets]
+        assert [(rank - 4) // 9 for rank in ranks] == [0, 1, 2]
+        assert right not in targets
+    assert targets_of(item, order, 3, 5) == targets_of(item, order, 3, 5)
+
+
 def test_figures_of_one_attacked_list_by_hand():
     scores = {"a": 4.0, "b": 3.0, "c": 2.0, "d": 1.0, "c!": 5.0, "d!": 1.5}
     scorer = TableScorer(lambda query, text: scores[text])
     probes = [
-        Probe("q", ("a", "b", "c", "d"), 2, "c!", "seen", (0,)),
-        Probe("q", ("a", "b", "c", "d"), 3, "d!", "other", (0,)),
+        Probe("q", ("a", "b", "c", "d"), 2, "c!", "substitution", (0,)),
+        Probe("q", ("a", "b", "c", "d"), 3, "d!", "query_stuffing", (0,)),
+        Probe("q", ("a", "b", "c", "d"), 3, "d!", "query_words", (0,)),
     ]
-    found = repair.measured(scorer, probes)
+    found = repair_attacks.measured(scorer, probes)
     assert found["cmrr"] == 1.0
-    assert found["seen"] == {
+    assert found["substitution"] == {
         **{"targets": 1, "asr": 1.0, "boost": 2.0, "rmrr": 0.5, "gain": 3.0},
         **{"lsd": 6 / 4, "lsd_normalised": 6 / 4 / 5},
     }
-    assert (found["other"]["asr"], found["other"]["rmrr"], found["other"]["gain"]) == (0, 1.0, 0.5)
+    other = found["query_words"]
+    assert (other["asr"], other["rmrr"], other["gain"]) == (0, 1.0, 0.5)
+    assert (found["seen"]["asr"], found["seen"]["gain"]) == (0.5, 1.75)
+    assert found["unseen"]["asr"] == 0
 
 
-@pytest.mark.parametrize("method", repair.METHODS)
+@pytest.mark.parametrize("method", repair_methods.METHODS)
 def test_every_method_changes_what_it_says_and_no_more(method, tiny_ranker):
     plain = load_pair_scorer(tiny_ranker, logits=True)
     options = repair.parse(["--data", "x", "--steps", "2", "--training-steps", "2"])
     probes = toy_probes(plain, 8)
     before = {name: value.clone() for name, value in plain.network.state_dict().items()}
-    methods = repair.Methods(options, plain, probes, 0)
+    methods = repair_methods.Methods(options, plain, probes, 0)
     scorer = copied(plain)
     touched = methods.apply(scorer, method, 12, 0.7)
     moved = sum(
@@ -123,23 +139,29 @@ def test_masked_neurons_are_never_read(tiny_ranker):
 @pytest.mark.slow
 def test_a_small_run_writes_its_table_and_plots(data, tiny_ranker, tmp_path):
     arguments = ["--data", str(data), "--ranker", tiny_ranker, "--cache", str(tmp_path / "cache")]
-    arguments += ["--seeds", "2", "--probes", "10", "--lists", "4", "--candidates", "4"]
-    arguments += ["--neurons", "8", "--steps", "2", "--training-steps", "2", "--sweep"]
-    arguments += ["--sweep-neurons", "4", "16", "64"]
-    options = repair.parse(arguments)
-    written = []
-    figures = repair.run(options, lambda f: written.append(copy.deepcopy(f)))
-    assert set(figures["table"]) >= set(repair.METHODS)
-    assert len(written) == 2 * (len(repair.METHODS) + 5)
-    row = figures["table"]["repair"]
+    arguments += ["--probes", "10", "--probe-candidates", "4", "--lists", "4", "--candidates", "8"]
+    arguments += ["--targets", "2", "--adaptive", "2", "--neurons", "8", "--steps", "2"]
+    arguments += ["--training-steps", "2", "--sweep-neurons", "4", "16", "64"]
+    figures = {}
+    for seed, sweep in ((0, ["--sweep", "0"]), (1, [])):
+        options = repair.parse([*arguments, "--seeds", str(seed), *sweep])
+        written = []
+        figures[seed] = repair.run(options, lambda f, w=written: w.append(copy.deepcopy(f)))
+        assert len(written) == len(repair_methods.METHODS) + (5 if sweep else 0) + 1
+        (tmp_path / f"{seed}.json").write_text(json.dumps({"figures": figures[seed]}))
+    known = ["--known", *(str(tmp_path / f"{seed}.json") for seed in (0, 1))]
+    both = repair.run(repair.parse([*arguments, "--seeds", "0", "1", *known]), lambda f: None)
+    assert both["by_seed"] == {**figures[0]["by_seed"], **figures[1]["by_seed"]}
+    row = both["table"]["repair"]
     assert row["seeds"] == 2
     assert row["seen_asr"]["spread"] is not None
     assert {"adaptive_asr", "unseen_asr", "seen_lsd", "seen_lsd_normalised"} <= row.keys()
-    assert repair.run(options, lambda f: None)["table"]["none"] == figures["table"]["none"]
+    with pytest.raises(ValueError, match="was made with"):
+        repair.run(repair.parse([*arguments, "--neurons", "9", *known]), lambda f: None)
     pytest.importorskip("matplotlib")
-    from benchmarks.repair_plots import sweep
+    from benchmarks.repair_plots import sweep as plotted
 
-    sweep(figures["table"], 8, 0.7, tmp_path / "sweep.png")
+    plotted(both["table"], 8, 0.7, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").stat().st_size > 1000
 
 

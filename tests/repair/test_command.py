@@ -15,7 +15,7 @@ from robust_components.repair import NeuronRepairedRanker, Patch, read_probes, w
 from tests.repair.toy import toy_probes
 
 LOOSE = ["--kendall-tau", "-1", "--mrr-loss", "1", "--drift", "1e6"]
-STEPS = ["--step", "2e-3", "--rounds", "3", "--steps", "15", "--objective", "scores"]
+STEPS = ["--step", "1e-3", "--rounds", "3", "--steps", "15", "--objective", "scores"]
 
 
 @pytest.fixture

@@ -174,10 +174,10 @@ def test_an_interrupted_repair_leaves_the_model_as_it_was(place, error, make_sco
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
 def test_steps_on_scores_leave_the_model_and_its_flags_alone(error, make_scorer, monkeypatch):
     scorer = make_scorer()
-    probes = toy_probes(scorer)
+    probes = toy_probes(scorer, 40)
     before = bits(scorer.network)
     flags = [parameter.requires_grad for parameter in scorer.network.parameters()]
-    steps = dataclasses.replace(STEPS, objective="scores", batch=4)
+    steps = dataclasses.replace(STEPS, objective="scores", step=3e-3, batch=8)
     if error is None:
         patch = repair(scorer, probes, neurons=24, perturbation=steps, limits=LOOSE, seed=1)
         figures = patch.figures["held_out"]

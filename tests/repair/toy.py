@@ -38,7 +38,7 @@ def toy_patch(folder: str, path: Any) -> Any:
     from robust_components.repair.settings import repair_options
 
     settings = {
-        **{"neurons": 24, "step": 2e-3, "objective": "scores", "rounds": 3, "steps": 15},
+        **{"neurons": 24, "step": 1e-3, "objective": "scores", "rounds": 3, "steps": 15},
         **{"seed": 1, "kendall_tau": -1.0, "mrr_loss": 1.0, "drift": 1e6},
     }
     scorer = load_pair_scorer(folder)
