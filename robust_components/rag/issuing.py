@@ -37,11 +37,14 @@ def issue(
     if isinstance(reader, MemoReader):
         parameters["memo"] = True
     reason = None if certified else outcome.reason
-    if reason is not None and withhold and outcome.answer is not None:
-        reason += "; the answer was withheld"
+    evidence = {"inputs": isolated.inputs, **outcome.evidence}
+    withheld = withhold and not certified and outcome.answer is not None
+    if withheld:
+        reason = f"{reason}; the answer was withheld"
+        evidence["withheld"] = True
     readings = (*isolated.readings, *outcome.extra_readings)
     return Certificate(
-        claim=claim(outcome.answer, outcome.radius, threat, statement, passages),
+        claim=claim(outcome.answer, outcome.radius, threat, statement, passages, withheld=withheld),
         certified=certified,
         guarantee="deterministic",
         threat=threat.to_dict(),
@@ -49,7 +52,7 @@ def issue(
         radius=outcome.radius,
         method=aggregator.method,
         parameters=parameters,
-        evidence={"inputs": isolated.inputs, **outcome.evidence},
+        evidence=evidence,
         assumptions=assumptions(passages, threat, statement, aggregator.method, parameters),
         reason=reason,
         model={"name": reader.name, "fingerprint": reader.fingerprint},

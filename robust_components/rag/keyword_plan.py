@@ -201,7 +201,9 @@ class KeywordAggregator:
             for words in chunk:
                 if _comparable(final.answers[words]) != expected:
                     shown = ", ".join(sorted(words or ())) or "none"
-                    return f"the keywords [{shown}] are reachable and give another answer"
+                    given = "no answer" if final.answers[words] is None else "another answer"
+                    given = "an answer" if expected is None else given
+                    return f"the keywords [{shown}] are reachable and give {given}"
         return None
 
     def _reached(

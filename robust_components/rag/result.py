@@ -66,7 +66,7 @@ class RAGResult:
     @property
     def withheld(self) -> bool:
         """Whether there was an answer that is not given, for want of a certificate."""
-        return self.abstained and self.certificate.evidence.get("answer") is not None
+        return "withheld" in self.certificate.evidence
 
     def supporting(self) -> tuple[PassageResult, ...]:
         """Passages whose source supports the aggregated answer."""

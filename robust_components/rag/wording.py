@@ -30,9 +30,16 @@ def claim(
     threat: PassageInjection | PassageModification,
     statement: str,
     passages: PassageList,
+    *,
+    withheld: bool = False,
 ) -> str:
-    """The claim in one sentence, at the largest budget that holds."""
-    said = f"the answer {answer!r}" if answer is not None else "the abstention"
+    """The claim in one sentence, at the largest budget that holds.
+
+    Args:
+        withheld: whether an abstention is given in place of the answer the claim is about.
+    """
+    kind = "the withheld answer" if withheld else "the answer"
+    said = f"{kind} {answer!r}" if answer is not None else "the abstention"
     if radius == 0:
         return f"Nothing is guaranteed about {said}."
     sources = "1 source" if radius == 1 else f"{radius} sources"

@@ -37,6 +37,8 @@ def common_problems(
     for sentence in missing_assumptions(certificate, listed):
         yield f"The claim rests on an assumption that is not stated: {shown(sentence)}"
     yield from input_problems(certificate, listed)
+    if "withheld" in certificate["evidence"]:
+        yield from _withholding_problems(certificate, answer)
     if "gold" in certificate["evidence"] or "tau" in certificate["evidence"]:
         yield from _score_problems(certificate, listed, answer)
 
@@ -49,7 +51,9 @@ def claim_agrees(certificate: Mapping[str, Any], listed: RankedList, answer: str
     """
     before, after, capital = _sentence(certificate, listed)
     claim: str = certificate["claim"]
-    words = "the abstention" if answer is None else "the answer "
+    withheld = "withheld" in certificate["evidence"]
+    words = "the withheld answer " if withheld else "the answer "
+    words = "the abstention" if answer is None else words
     if capital:
         words = words[0].upper() + words[1:]
     if len(claim) > MAX_TEXT or not claim.startswith(before + words) or not claim.endswith(after):
@@ -81,6 +85,14 @@ def _sentence(certificate: Mapping[str, Any], listed: RankedList) -> tuple[str, 
     else:
         deed = f"the passages of up to {sources} of this clean list are rewritten to"
     return f"Whatever {deed}{counting}, ", " stays.", False
+
+
+def _withholding_problems(certificate: Mapping[str, Any], answer: str | None) -> Iterator[str]:
+    """Only a live answer that is not certified is withheld; the key is missing otherwise."""
+    if certificate["evidence"]["withheld"] is not True:
+        yield "evidence['withheld'] must be true where it is given."
+    if certificate["certified"] or certificate["statement"] != "observed" or answer is None:
+        yield "evidence['withheld'] is given, but there was nothing to withhold."
 
 
 def _score_problems(

@@ -80,10 +80,19 @@ def test_a_withheld_answer_says_so():
     assert result.reason == result.certificate.reason
     assert result.reason.endswith("; the answer was withheld")
     assert result.certificate.verify()
+    assert result.certificate.claim == "Nothing is guaranteed about the withheld answer 'a'."
+    partly = generator.run("q", ["a", "a", "a", "a", "b"])
+    assert partly.withheld and partly.certificate.verify()
+    assert partly.certificate.claim.startswith("The withheld answer 'a' is what the clean")
+    keyword = RobustRAGGenerator(READER, "keyword", 4, on_uncertified="abstain")
+    kept = keyword.run("q", ["a"] * 6)
+    assert kept.withheld and kept.certificate.verify()
+    assert "the withheld answer" in kept.certificate.claim.lower()
     given = RobustRAGGenerator(READER, corruption_size=2).run("q", ["a", "a", "a", "b"])
     assert not given.withheld and "withheld" not in given.reason
     unknown = generator.run("q", ["-", "-"])
     assert unknown.abstained and not unknown.withheld and "withheld" not in unknown.reason
+    assert unknown.certificate.claim == "Nothing is guaranteed about the abstention."
     certified = generator.run("q", ["a"] * 5)
     assert not certified.withheld and certified.reason is None
 

@@ -297,7 +297,7 @@ def compare(seed, cases, sizes, words, limit, statement, most_each):
     """Certified against true budgets over random lists.
 
     Fails where the certified budget is larger; or smaller, although the certificate names keywords
-    that "are reachable and give another answer" (in a chunked list that is modified they may not
+    that "are reachable" and give something else (in a chunked list that is modified they may not
     be: a source with a new passage is taken to respond arbitrarily, not with part of what it said).
     Returns how often anything was certified, and how
     often less than the true optimum (mostly where "any keyword" is reachable and harmless).
@@ -330,7 +330,7 @@ def compare(seed, cases, sizes, words, limit, statement, most_each):
         case = (entries, threat, top_k, shape.__name__, salt, alpha, beta)
         assert radius <= best, case
         exact = statement == "injection" or not chunked(entries)
-        if exact and certificate.radius < limit and "give another answer" in certificate.reason:
+        if exact and certificate.radius < limit and "are reachable and give" in certificate.reason:
             assert radius == best, case
         certified_somewhere += radius > 0
         below += radius < best

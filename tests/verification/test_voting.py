@@ -125,6 +125,29 @@ def test_consistent_forgeries_fail(name, forge):
     assert problems(forge.reseal({**data, **FORGERIES[name]}))
 
 
+def withheld(entries):
+    robust = RobustRAGGenerator(KeywordReader(respond), on_uncertified="abstain", corruption_size=3)
+    return robust.run("q", [text for _, text in entries]).certificate.to_dict()
+
+
+def test_only_answers_that_are_not_certified_are_withheld(forge):
+    data = withheld(entries_of("aaaab"))
+    assert data["radius"] == 1 and data["evidence"]["withheld"] is True and problems(data) == []
+    evidence = data["evidence"]
+    plain = data["claim"].replace("withheld answer", "answer")
+    assert problems(forge.reseal({**data, "claim": plain}))
+    for other in (False, None, 1, "true"):
+        assert problems(forge.reseal({**data, "evidence": {**evidence, "withheld": other}}))
+    given = certify(entries_of("aaaaaa"), PassageModification(2))
+    claimed = given["claim"].replace("the answer", "the withheld answer")
+    forged = {**given, "claim": claimed, "evidence": {**given["evidence"], "withheld": True}}
+    assert any("nothing to withhold" in one for one in problems(forge.reseal(forged)))
+    silent = withheld(entries_of("--"))
+    assert "withheld" not in silent["evidence"] and problems(silent) == []
+    more = {**silent, "evidence": {**silent["evidence"], "withheld": True}}
+    assert any("nothing to withhold" in one for one in problems(forge.reseal(more)))
+
+
 def test_an_uncertified_certificate_cannot_be_flipped(forge):
     data = certify(entries_of("aaabb"), PassageModification(1))
     assert data["radius"] == 0 and problems(data) == []
