@@ -118,11 +118,11 @@ class Aggregator(Protocol):
 
 def passages_evidence(passages: PassageList, responses: Sequence[Any]) -> dict[str, Any]:
     """Sources, and for each passage [source index, response, failed], best rank first."""
-    names = list(passages.slots)
+    number = {name: i for i, name in enumerate(passages.slots)}
     return {
-        "sources": names,
+        "sources": list(number),
         "passages": [
-            [names.index(source), response, int(failed)]
+            [number[source], response, int(failed)]
             for source, response, failed in zip(
                 passages.sources, responses, passages.failed, strict=True
             )

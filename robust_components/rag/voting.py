@@ -8,15 +8,15 @@ model as sure as it likes, so every tie is lost once an attacker votes.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from robust_components.rag.scenarios import (
     PassageList,
     Scenario,
     by_source,
-    injection_scenarios,
     scenarios,
 )
 from robust_components.threats import PassageInjection, PassageModification
@@ -79,52 +79,15 @@ class Ballot:
 
 
 def withstands_modification(ballot: Ballot, budget: int) -> bool:
-    """Whether no ``budget`` sources, rewritten or hostile already, could change the winner.
-
-    For each rival the worst attack removes the sources with the largest
-    ``[votes winner] - [votes rival] + slots`` and gives every freed slot to the rival.
-    """
-    winner = ballot.winner()
-    if winner is None:
-        return False
-    passages = ballot.passages
-    left = budget - len(passages.failed_sources)
-    if left < 0:
-        return False
-    votes, counts, slots = ballot.votes(), ballot.counts(), passages.slots
-    freed_by_failures = sum(slots[source] for source in passages.failed_sources)
-    healthy = [source for source in slots if source not in passages.failed_sources]
-    room = passages.top_k - len(passages.sources)
-    for rival in ballot.rivals(winner):
-        gains = sorted(
-            (
-                (votes[source] == winner) - (votes[source] == rival) + slots[source]
-                for source in healthy
-            ),
-            reverse=True,
-        )
-        worst = max(
-            sum(gains[:removed]) + min(left - removed, room)
-            for removed in range(min(left, len(gains)) + 1)
-        )
-        lead = counts[winner] - counts[rival] - freed_by_failures
-        if lead <= worst:
-            return False
-    return True
+    """Whether no ``budget`` sources, rewritten or hostile already, could change the winner."""
+    left = budget - len(ballot.passages.failed_sources)
+    return 0 <= left < _least_modified(ballot)
 
 
 def withstands_injection(ballot: Ballot, budget: int, passages_per_source: int) -> bool:
     """Whether no ``budget`` new sources, injected into the clean list, could change the winner."""
-    winner = ballot.winner()
-    if winner is None:
-        return False
-    possible = list(injection_scenarios(ballot.passages, budget, passages_per_source))
-    for scenario in possible:
-        counts = ballot.counts(scenario.kept)
-        runner_up = max((counts[rival] for rival in ballot.rivals(winner)), default=0)
-        if scenario.newcomers and counts[winner] - runner_up <= scenario.newcomers:
-            return False
-    return bool(possible)
+    left = budget - len(ballot.passages.failed_sources)
+    return 0 <= left < _least_injected(ballot, passages_per_source)
 
 
 def withstands(ballot: Ballot, threat: PassageInjection | PassageModification, budget: int) -> bool:
@@ -136,13 +99,115 @@ def withstands(ballot: Ballot, threat: PassageInjection | PassageModification, b
 
 def certified_budget(ballot: Ballot, threat: PassageInjection | PassageModification) -> int:
     """Largest number of hostile sources that cannot change the winner; 0 if there is none."""
-    first = max(1, len(ballot.passages.failed_sources))
-    radius = 0
-    for budget in range(first, len(ballot.passages.slots) + 2):
-        if not withstands(ballot, threat, budget):
+    if isinstance(threat, PassageInjection):
+        least = _least_injected(ballot, threat.passages_per_source)
+    else:
+        least = _least_modified(ballot)
+    failed = len(ballot.passages.failed_sources)
+    most = len(ballot.passages.slots) + 1
+    return int(min(failed + least - 1, most)) if least > 0 else 0
+
+
+def _least_modified(ballot: Ballot) -> float:
+    """Fewest hostile sources, besides failed ones, that can change the winner; ``inf`` if none can.
+
+    For each rival the worst attack takes the sources with the largest ``[votes winner] - [votes
+    rival] + slots``, gives every freed slot to the rival, and while the list has room adds sources
+    at 1 each. Rivals whose supporters hold equally many slots are looked at once.
+    """
+    winner = ballot.winner()
+    if winner is None:
+        return 0
+    passages, votes, slots = ballot.passages, ballot.votes(), ballot.passages.slots
+    failed = passages.failed_sources
+    gains = Counter({1: passages.top_k - len(passages.sources)})
+    backing = 0
+    supporters: dict[str | None, list[int]] = {}
+    for source in slots.keys() - failed:
+        vote = votes[source]
+        gains[slots[source] + (vote == winner)] += 1
+        backing += vote == winner
+        supporters.setdefault(vote, []).append(slots[source])
+    lead = backing - sum(slots[source] for source in failed)
+    profiles = {tuple(sorted(supporters.get(rival, ()))) for rival in ballot.rivals(winner)}
+    return min(
+        (_fewest(gains, profile, lead - len(profile)) for profile in profiles), default=math.inf
+    )
+
+
+def _fewest(gains: Counter[int], supporters: Sequence[int], lead: int) -> float:
+    """Fewest sources that make up for ``lead``.
+
+    Args:
+        gains: how many sources gain how much.
+        supporters: slots of the rival's own, who gain one less.
+    """
+    own = gains.copy()
+    for held in supporters:
+        own[held] -= 1
+        own[held - 1] += 1
+    taken = 0
+    for gain in sorted(own, reverse=True):
+        if lead <= 0 or gain == 0:
             break
-        radius = budget
-    return radius
+        number = min(own[gain], -(-lead // gain))
+        lead -= number * gain
+        taken += number
+    return taken if lead <= 0 else math.inf
+
+
+def _least_injected(ballot: Ballot, passages_per_source: int) -> float:
+    """Fewest new sources that can change the winner; ``inf`` if none can.
+
+    Goes through the number of passages pushed out of the list. While there is room none is.
+    """
+    winner = ballot.winner()
+    if winner is None:
+        return 0
+    passages = ballot.passages
+    length, room = len(passages.sources), passages.top_k - len(passages.sources)
+    least = math.inf
+    for kept, (lead, failed) in enumerate(_surviving(ballot, winner)):
+        missing = max(lead, 1) - failed  # without an arbitrary source nothing was injected
+        injected = room + length - kept
+        if missing <= injected:
+            needed = -(-injected // passages_per_source) if kept < length else 0
+            least = min(least, max(needed, missing, 0))
+    return least
+
+
+def _surviving(ballot: Ballot, winner: str) -> Iterator[tuple[int, int]]:
+    """Lead over the strongest rival, and failed sources, in the first 0, 1, 2, ... passages."""
+    rivals, failing = set(ballot.rivals(winner)), ballot.passages.failed_sources
+    said: dict[str, set[str]] = {}
+    failed: set[str] = set()
+    counts: Counter[str] = Counter()
+    sizes: Counter[int] = Counter()  # how many rivals have how many votes
+    first = 0
+
+    def add(answer: str, votes: int) -> None:
+        nonlocal first
+        sizes[counts[answer]] -= answer in rivals
+        counts[answer] += votes
+        sizes[counts[answer]] += answer in rivals
+        if answer in rivals:
+            first = max(first, counts[answer])
+        while first and not sizes[first]:
+            first -= 1
+
+    yield 0, 0
+    for source, answer in zip(ballot.passages.sources, ballot.answers, strict=True):
+        if source in failing:
+            failed.add(source)
+        elif answer is not None:
+            given = said.setdefault(source, set())
+            if answer not in given:
+                if len(given) == 1:
+                    add(next(iter(given)), -1)
+                elif not given:
+                    add(answer, 1)
+                given.add(answer)
+        yield counts[winner] - first, len(failed)
 
 
 def reachable_answers(
