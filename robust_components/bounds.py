@@ -8,6 +8,7 @@ mean is constant), fixed in number beforehand for Clopper-Pearson.
 from __future__ import annotations
 
 import math
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -18,8 +19,11 @@ TRUNCATION = 0.5
 
 
 def _check_level(alpha: float) -> None:
-    if not 0.0 < alpha < 1.0:
-        raise ValueError(f"alpha must be in (0, 1), got {alpha!r}; 0.05 gives confidence 95 %")
+    if not sys.float_info.min <= alpha < 1.0:
+        raise ValueError(
+            f"alpha must be in (0, 1), and at least {sys.float_info.min:.3g}, got {alpha!r}; 0.05 "
+            "gives confidence 95 %"
+        )
 
 
 def _check_counts(successes: int, trials: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 import warnings
@@ -18,7 +19,13 @@ LONGEST = 10**40
 """Numerators and denominators stay below this, so that a certificate can be checked."""
 
 
-def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
+LARGEST = 10**9
+"""Of budgets and the like."""
+SMALLEST_ALPHA = 1e-15
+"""With less the confidence, a float, would be 1."""
+
+
+def positive_integer(name: str, value: Any, minimum: int = 1, most: int | None = None) -> int:
     """Return ``value`` as an int, or raise naming the value, the range and what to do."""
     try:
         number = operator.index(value)
@@ -30,9 +37,61 @@ def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
         )
     if number < minimum:
         raise ValueError(
-            f"{name} must be >= {minimum}, got {number}; raise it to at least {minimum}"
+            f"{name} must be >= {minimum}, got {_shown(number)}; raise it to at least {minimum}"
+        )
+    if most is not None and number > most:
+        raise ValueError(
+            f"{name} must be <= {most}, got {_shown(number)}; lower it to at most {most}"
         )
     return number
+
+
+def _shown(number: int) -> str:
+    bits = number.bit_length()
+    return str(number) if bits < 200 else f"about {'-' if number < 0 else ''}2^{bits}"
+
+
+def check_number(name: str, value: Any, low: float, high: float, hint: str) -> float:
+    """A real number in the open interval (low, high)."""
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not low < number < high:
+        allowed = f"in ({low:g}, {high:g})" if math.isfinite(high) else f"more than {low:g}"
+        got = _shown(value) if isinstance(value, int) else repr(value)
+        raise ValueError(f"{name} must be {allowed}, got {got}; {hint}")
+    return number
+
+
+def check_alpha(value: Any) -> float:
+    """1 - confidence, in (0, 1), and large enough that the confidence is not 1."""
+    alpha = check_number("alpha", value, 0.0, 1.0, "0.05 gives confidence 95 %")
+    if alpha < SMALLEST_ALPHA:
+        raise ValueError(f"alpha must be at least {SMALLEST_ALPHA:g}, got {value!r}; try 0.001")
+    return alpha
+
+
+def check_margin(value: Any) -> float:
+    """The numerical margin, in [0, 0.5)."""
+    if not isinstance(value, bool) and value == 0:
+        return 0.0
+    return check_number("numerical_margin", value, 0.0, 0.5, "try 1e-5, or 0 for exact models")
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """One of the words in ``allowed``."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
+    return value
+
+
+def no_class(name: str, value: Any) -> None:
+    """Raise where a class is given in the place of an object."""
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name} must be an object, got the class {value.__name__}; pass {value.__name__}(..)"
+        )
 
 
 def exact_decimal(name: str, value: Any, allowed: str) -> Fraction:

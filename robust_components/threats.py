@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from robust_components.checks import LARGEST
 from robust_components.checks import positive_integer as positive_integer
+
+
+def _keep_count(threat: Any, name: str) -> None:
+    number = positive_integer(name, getattr(threat, name), most=LARGEST)
+    object.__setattr__(threat, name, number)
 
 
 @dataclass(frozen=True)
@@ -13,7 +19,7 @@ class PassageInjection:
     """The attacker adds passages of up to ``budget`` sources, anywhere in the ranked list.
 
     Args:
-        budget: number of hostile sources k', at least 1.
+        budget: number of hostile sources k', in 1..10^9.
         passages_per_source: most passages one hostile source can place in the list. Injected
             passages push the lowest-ranked clean ones out of a full list.
     """
@@ -23,8 +29,8 @@ class PassageInjection:
     kind: ClassVar[str] = "passage_injection"
 
     def __post_init__(self) -> None:
-        positive_integer("budget", self.budget)
-        positive_integer("passages_per_source", self.passages_per_source)
+        _keep_count(self, "budget")
+        _keep_count(self, "passages_per_source")
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -46,7 +52,7 @@ class PassageModification:
     kind: ClassVar[str] = "passage_modification"
 
     def __post_init__(self) -> None:
-        positive_integer("budget", self.budget)
+        _keep_count(self, "budget")
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "budget": self.budget, "scope": "sources"}
@@ -57,7 +63,7 @@ class WordEdits:
     """The attacker edits up to ``budget`` words of one text, or of each text in ``scope``.
 
     Args:
-        budget: number of edited words, at least 1.
+        budget: number of edited words, in 1..10^9.
         operations: ``"substitute"``, or ``"any"``: insertions, deletions and moves; a substitution
             then counts as two edits, a deletion and an insertion.
     """
@@ -67,8 +73,8 @@ class WordEdits:
     kind: ClassVar[str] = "word_edits"
 
     def __post_init__(self) -> None:
-        positive_integer("budget", self.budget)
-        if self.operations not in ("substitute", "any"):
+        _keep_count(self, "budget")
+        if not isinstance(self.operations, str) or self.operations not in ("substitute", "any"):
             raise ValueError(
                 f"operations must be 'substitute' or 'any', got {self.operations!r}; choose one"
             )
@@ -89,14 +95,14 @@ class SynonymEdits:
     Which words are synonyms is fixed by a table both sides know; it is named in the certificate.
 
     Args:
-        budget: number of replaced words, at least 1.
+        budget: number of replaced words, in 1..10^9.
     """
 
     budget: int = 1
     kind: ClassVar[str] = "synonym_edits"
 
     def __post_init__(self) -> None:
-        positive_integer("budget", self.budget)
+        _keep_count(self, "budget")
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "budget": self.budget, "scope": "words"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -226,7 +226,8 @@ def labels_of(model: Any, labels: Sequence[str] | None) -> tuple[str, ...] | Non
     stated = own if labels is None else labels
     if stated is None:
         return None
-    if isinstance(stated, str) or not all(isinstance(one, str) for one in stated):
+    names_given = isinstance(stated, Iterable) and not isinstance(stated, str)
+    if not names_given or not all(isinstance(one, str) for one in stated):
         raise TypeError(f"labels must be names, got {stated!r}; pass a list of texts")
     names = tuple(stated)
     twice = sorted({one for one in names if names.count(one) > 1})

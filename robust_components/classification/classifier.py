@@ -9,7 +9,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from robust_components.checks import positive_integer
+from robust_components.checks import (
+    check_alpha,
+    check_choice,
+    check_margin,
+    positive_integer,
+)
 from robust_components.classification import settings
 from robust_components.classification.asking import Asking, check_alone, labels_of
 from robust_components.classification.certificates import Context, issue
@@ -30,6 +35,7 @@ from robust_components.classification.refine import (
 )
 from robust_components.classification.result import Classification
 from robust_components.classification.sampled import Drawing, random_plan
+from robust_components.classification.settings import CHOICES
 from robust_components.classification.stages import Stages
 from robust_components.classification.substitute import (
     Substitute,
@@ -45,6 +51,7 @@ from robust_components.smoothing import (
     as_mechanism,
     split_words,
 )
+from robust_components.smoothing.settings import MOST_SAMPLES
 from robust_components.threats import SynonymEdits, WordEdits
 
 TEXTS_AT_ONCE = 256
@@ -128,20 +135,22 @@ class CluCertClassifier:
 
             model = load_classifier(model)
         self.model = settings.check_model(model)
-        self.statement = settings.check_choice("statement", statement)
-        self.method = settings.check_choice("method", method)
-        self.wanted_votes = None if votes is None else settings.check_choice("votes", votes)
+        self.statement = check_choice("statement", statement, CHOICES["statement"])
+        self.method = check_choice("method", method, CHOICES["method"])
+        self.wanted_votes = (
+            None if votes is None else check_choice("votes", votes, CHOICES["votes"])
+        )
         self.wanted_labels = labels
-        self.numerical_margin = settings.check_margin(numerical_margin)
+        self.numerical_margin = check_margin(numerical_margin)
         self.batch_size = positive_integer("batch_size", batch_size)
         self.refine = settings.check_refine(refine)
         self.substitute = substitution(substitute)
         self.cluster = settings.check_cluster(cluster, self.substitute, self.method)
         kernels = self.substitute if isinstance(self.substitute, SynonymKernels) else None
         self.drawing = Drawing(
-            alpha=settings.check_number("alpha", alpha, 0, 1, "0.05 gives confidence 95 %"),
-            bound=settings.check_choice("bound", bound),
-            selection=positive_integer("selection_samples", selection_samples),
+            alpha=check_alpha(alpha),
+            bound=check_choice("bound", bound, CHOICES["bound"]),
+            selection=positive_integer("selection_samples", selection_samples, most=MOST_SAMPLES),
             adaptive=bool(adaptive) and bound == "betting",
             randomised=bool(randomised),
             trust_draws=bool(trust_draws),

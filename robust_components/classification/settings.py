@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from robust_components.checks import no_class
 from robust_components.classification.asking import is_classifier
 from robust_components.classification.cluster import Clustering
 from robust_components.classification.refine import KeepImportant, Refine
@@ -22,38 +22,15 @@ CHOICES = {
 }
 
 
-def check_choice(name: str, value: Any) -> str:
-    if value not in CHOICES[name]:
-        raise ValueError(f"{name} must be one of {list(CHOICES[name])}, got {value!r}")
-    return str(value)
-
-
 def check_model(model: Any) -> Any:
     """A classifier, or ``None`` for the embedded one."""
+    no_class("model", model)
     if model is not None and not is_classifier(model):
         raise TypeError(
             f"model must have a method classify(texts) or probabilities(texts), got "
             f"{type(model).__name__}; wrap it in an object with that method"
         )
     return model
-
-
-def check_number(name: str, value: Any, low: float, high: float, hint: str) -> float:
-    """A real number in the open interval (low, high)."""
-    try:
-        number = math.nan if isinstance(value, bool | str) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not low < number < high:
-        raise ValueError(f"{name} must be in ({low:g}, {high:g}), got {value!r}; {hint}")
-    return number
-
-
-def check_margin(value: Any) -> float:
-    """The numerical margin, in [0, 0.5)."""
-    if not isinstance(value, bool) and value == 0:
-        return 0.0
-    return check_number("numerical_margin", value, 0.0, 0.5, "try 1e-5, or 0 for exact models")
 
 
 def check_threat(

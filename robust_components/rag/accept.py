@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from robust_components.checks import no_class
 from robust_components.models.protocols import PassageReader, TokenModel
 from robust_components.rag.prompting import PromptReader
 
@@ -17,6 +18,7 @@ def as_reader(model: Any, *, long_form: bool = False) -> PassageReader:
     Raises:
         TypeError: the model offers neither ``read`` and ``combine`` nor ``generate``.
     """
+    no_class("model", model)
     if hasattr(model, "read") and hasattr(model, "combine"):
         return model  # type: ignore[no-any-return]
     if hasattr(model, "generate"):
@@ -38,6 +40,7 @@ def as_token_model(model: Any) -> TokenModel:
     Raises:
         TypeError: the model has no ``open(query, passages)``.
     """
+    no_class("model", model)
     if hasattr(model, "open"):
         return model  # type: ignore[no-any-return]
     raise TypeError(

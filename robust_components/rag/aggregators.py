@@ -55,7 +55,7 @@ def make_aggregator(aggregation: str, *, abstention: str, **options: Any) -> Agg
         ValueError: no such aggregation, an option outside its range, or one of another aggregation.
         TypeError: an option of the wrong type.
     """
-    if aggregation not in OPTIONS:
+    if not isinstance(aggregation, str) or aggregation not in OPTIONS:
         raise ValueError(
             f"aggregation must be 'voting', 'keyword' or 'decoding', got {aggregation!r}; "
             "choose one"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from robust_components.certificate import Certificate
-from robust_components.checks import positive_integer
+from robust_components.checks import LARGEST, positive_integer
 from robust_components.models.memo import Memo, MemoReader
 from robust_components.rag.accept import as_reader, as_token_model
 from robust_components.rag.aggregators import make_aggregator
@@ -100,7 +100,7 @@ class RobustRAGGenerator:
             )
         if not isinstance(abstention, str):
             raise TypeError(f"abstention must be text, got {abstention!r}; pass a string")
-        self.corruption_size = positive_integer("corruption_size", corruption_size)
+        self.corruption_size = positive_integer("corruption_size", corruption_size, most=LARGEST)
         self.top_k = None if top_k is None else positive_integer("top_k", top_k)
         self.aggregation = aggregation
         self.on_uncertified = on_uncertified
@@ -260,7 +260,7 @@ class RobustRAGGenerator:
     ) -> Plan[RAGResult]:
         began = time.perf_counter()
         budget = self.corruption_size if corruption_size is None else corruption_size
-        threat = PassageModification(positive_integer("corruption_size", budget))
+        threat = PassageModification(positive_integer("corruption_size", budget, most=LARGEST))
         results, isolated = yield from self._isolate(reader, query, passages)
         if on_token is not None and self.on_uncertified == "abstain":
             on_token = only_certified(on_token, threat.budget)

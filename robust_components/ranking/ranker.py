@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robust_components.certificate import text_hash
-from robust_components.checks import exact_decimal, positive_integer
+from robust_components.checks import (
+    check_alpha,
+    check_choice,
+    check_margin,
+    check_number,
+    exact_decimal,
+    positive_integer,
+)
 from robust_components.models.protocols import PairScorer
 from robust_components.ranking import settings
 from robust_components.ranking.analysis import Analysis, FixedAnalysis
@@ -124,7 +131,7 @@ class SmoothedRanker:
             ("method", method),
             ("bound", bound),
         ):
-            settings.check_choice(name, value)
+            check_choice(name, value, settings.CHOICES[name])
         settings.check_mechanism(
             self.mechanism,
             aggregation=aggregation,
@@ -136,9 +143,9 @@ class SmoothedRanker:
         self.threat = settings.check_threat(threat, self.mechanism.operations)
         self.scope = settings.check_scope(scope, statement, method)
         check_score_map(score_map)
-        settings.check_number("quantile", quantile, 0.0, 1.0, "0.5 is the median")
+        check_number("quantile", quantile, 0.0, 1.0, "0.5 is the median")
         exact = exact_decimal("quantile", quantile, "in (0, 1)")
-        self.alpha = settings.check_alpha(alpha)
+        self.alpha = check_alpha(alpha)
         if isinstance(model, str | Path):
             from robust_components.models import load_pair_scorer
 
@@ -151,7 +158,7 @@ class SmoothedRanker:
         self.quantile = exact if aggregation == "quantile" else None
         self.coverage = settings.check_coverage(coverage, self.mechanism, aggregation)
         self.score_map = score_map
-        self.numerical_margin = settings.check_margin(numerical_margin)
+        self.numerical_margin = check_margin(numerical_margin)
         self.certify = certify
         self.base_scores = base_scores
         self.method = method
@@ -161,7 +168,7 @@ class SmoothedRanker:
             passes=None if pass_budget is None else positive_integer("pass_budget", pass_budget),
             seconds=time_budget
             if time_budget is None
-            else settings.check_number("time_budget", time_budget, 0.0, math.inf, "in seconds"),
+            else check_number("time_budget", time_budget, 0.0, math.inf, "in seconds"),
         )
         settings.check_reach(
             self.mechanism,

@@ -47,12 +47,12 @@ def check_score_map(name: str) -> Callable[[float], float]:
     Raises:
         ValueError: unknown, or relative to the other candidates.
     """
-    if name in RELATIVE_MAPS:
+    if isinstance(name, str) and name in RELATIVE_MAPS:
         raise ValueError(
             f"score_map={name!r} depends on the other candidates, so a hostile document moves "
             f"everybody's score and nothing can be certified; use one of {sorted(SCORE_MAPS)}"
         )
-    if name not in SCORE_MAPS:
+    if not isinstance(name, str) or name not in SCORE_MAPS:
         raise ValueError(f"score_map must be one of {sorted(SCORE_MAPS)}, got {name!r}")
     return SCORE_MAPS[name]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from robust_components.bounds import betting_lower
+from robust_components.checks import no_class
 from robust_components.models.protocols import PairScorer
 from robust_components.ranking.quantile_bounds import position
 from robust_components.ranking.top_k import SCOPES
@@ -17,10 +17,6 @@ from robust_components.smoothing.term_coverage import TermCoverage, coverage_nam
 from robust_components.threats import WordEdits
 
 STATEMENTS = ("observed", "pre_attack")
-LARGEST_BUDGET = 10**9
-"""Of edited words; certificates hold no larger counts."""
-SMALLEST_ALPHA = 1e-15
-"""With less the confidence, a float, would be 1."""
 CHOICES = {
     "statement": STATEMENTS,
     "aggregation": ("mean", "quantile"),
@@ -28,12 +24,6 @@ CHOICES = {
     "method": ("smoothing", "robustmask"),
     "bound": ("betting", "clopper_pearson"),
 }
-
-
-def check_choice(name: str, value: str) -> None:
-    allowed = CHOICES[name]
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
 
 
 def takes_logits(score_map: str, aggregation: str) -> bool:
@@ -72,13 +62,12 @@ def check_threat(threat: Any, operations: str) -> WordEdits:
             f"threat must be WordEdits, got {type(threat).__name__}; a ranker withstands edits of "
             "words, not other documents"
         )
-    if threat.budget > LARGEST_BUDGET:
-        raise ValueError(f"the threat's budget must be at most 10^9 words, got {threat.budget}")
     return threat
 
 
 def check_model(model: Any) -> PairScorer | None:
     """A point-wise scorer, or ``None`` for the embedded one."""
+    no_class("model", model)
     if model is not None and not isinstance(model, PairScorer):
         raise TypeError(
             f"model must have a method score(query, documents), got {type(model).__name__}; wrap "
@@ -145,33 +134,6 @@ def coverage_in_use(
         wanted = check_coverage(getattr(model, "coverage", None), mechanism, "mean")
     assert not isinstance(wanted, str)
     return wanted
-
-
-def check_number(name: str, value: Any, low: float, high: float, hint: str) -> float:
-    """A real number in the open interval (low, high)."""
-    try:
-        number = math.nan if isinstance(value, bool | str) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not low < number < high:
-        allowed = f"in ({low:g}, {high:g})" if math.isfinite(high) else f"more than {low:g}"
-        raise ValueError(f"{name} must be {allowed}, got {value!r}; {hint}")
-    return number
-
-
-def check_alpha(value: Any) -> float:
-    """1 - confidence, in (0, 1), and large enough that the confidence is not 1."""
-    alpha = check_number("alpha", value, 0.0, 1.0, "0.05 gives confidence 95 %")
-    if alpha < SMALLEST_ALPHA:
-        raise ValueError(f"alpha must be at least {SMALLEST_ALPHA:g}, got {value!r}; try 0.001")
-    return alpha
-
-
-def check_margin(value: Any) -> float:
-    """The numerical margin, in [0, 0.5)."""
-    if not isinstance(value, bool) and value == 0:
-        return 0.0
-    return check_number("numerical_margin", value, 0.0, 0.5, "try 1e-5, or 0 for exact models")
 
 
 def check_reach(

@@ -46,9 +46,9 @@ class BalancedMask:
     operations: str = field(default="substitute", init=False)
 
     def __post_init__(self) -> None:
-        blocks = check_blocks("blocks", self.blocks)
+        blocks, partitions = check_blocks("blocks", self.blocks, self.partitions)
         object.__setattr__(self, "blocks", blocks)
-        object.__setattr__(self, "partitions", positive_integer("partitions", self.partitions))
+        object.__setattr__(self, "partitions", partitions)
         if self.span is not None:
             object.__setattr__(self, "span", positive_integer("span", self.span))
         object.__setattr__(self, "seed", check_seed(self.seed))

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from robust_components.checks import positive_integer
 from robust_components.smoothing.mechanism import MaskedCopy, show
 from robust_components.smoothing.settings import check_blocks, check_seed
 from robust_components.threats import WordEdits
@@ -35,9 +34,9 @@ class HashBuckets:
     operations: str = field(default="any", init=False)
 
     def __post_init__(self) -> None:
-        buckets = check_blocks("buckets", self.buckets)
+        buckets, partitions = check_blocks("buckets", self.buckets, self.partitions)
         object.__setattr__(self, "buckets", buckets)
-        object.__setattr__(self, "partitions", positive_integer("partitions", self.partitions))
+        object.__setattr__(self, "partitions", partitions)
         object.__setattr__(self, "seed", check_seed(self.seed))
 
     @property

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from robust_components.checks import no_class
 from robust_components.smoothing.balanced_mask import BalancedMask
 from robust_components.smoothing.hash_buckets import HashBuckets
 from robust_components.smoothing.mechanism import FixedMechanism
@@ -25,6 +26,7 @@ def as_mechanism(value: Any) -> FixedMechanism | RandomMask:
     """
     if isinstance(value, str):
         return mechanism_named(value)
+    no_class("mechanism", value)
     if not isinstance(value, FixedMechanism | RandomMask):
         raise TypeError(
             f"mechanism must be a BalancedMask, HashBuckets or RandomMask, or one of "
@@ -64,7 +66,7 @@ def mechanism_named(
         ValueError: no mechanism, or no setting of it, has that name; or a value is out of range.
         TypeError: a value is of the wrong type.
     """
-    if name not in MECHANISMS:
+    if not isinstance(name, str) or name not in MECHANISMS:
         raise ValueError(f"mechanism must be one of {sorted(MECHANISMS)}, got {name!r}")
     kind = MECHANISMS[name]
     settings = dict(settings or {})

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from robust_components.bounds import overlap_probability
 from robust_components.checks import exact_decimal, positive_integer
 from robust_components.smoothing.mechanism import MaskedCopy, show
-from robust_components.smoothing.settings import check_mask_token, check_seed
+from robust_components.smoothing.settings import MOST_SAMPLES, check_mask_token, check_seed
 from robust_components.threats import WordEdits
 
 
@@ -47,7 +47,9 @@ class RandomMask:
                 "words"
             )
         object.__setattr__(self, "mask_rate", float(self.mask_rate))
-        object.__setattr__(self, "samples", positive_integer("samples", self.samples))
+        object.__setattr__(
+            self, "samples", positive_integer("samples", self.samples, most=MOST_SAMPLES)
+        )
         if self.seed is not None:
             object.__setattr__(self, "seed", check_seed(self.seed))
         check_mask_token(self.mask_token)

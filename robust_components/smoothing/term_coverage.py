@@ -67,6 +67,10 @@ class TermCoverage:
                 "model alone leave coverage out"
             )
         object.__setattr__(self, "share", share)
+        if not isinstance(self.language, str | None):
+            raise TypeError(
+                f"language must be a name or None, got {self.language!r}; try 'english'"
+            )
         if self.language is not None:
             _stemmer(self.language)
         if self.weights is not None:
@@ -244,6 +248,10 @@ def common_words() -> tuple[str, ...]:
 
 
 def _check_weights(weights: Mapping[str, float]) -> None:
+    if not isinstance(weights, Mapping):
+        raise TypeError(
+            f"weights must be numbers by word, got {type(weights).__name__}; pass a dictionary"
+        )
     items: Iterable[tuple[Any, Any]] = weights.items()
     for word, weight in items:
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
