@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--rounds", type=int, help="rounds, each followed by a look at held-out probes (4)")
     add("--steps", type=int, help="steps a round (100)")
     add("--anchor", type=float, help="weight of clean documents (1)")
-    add("--margin", type=float, help="for scores: push attacked documents so far down (0.5)")
+    add("--margin", type=float, help="for scores: push attacked documents so far down (0.9)")
     add("--pooling", help="positions that count: document, first, last or all (document)")
     add("--held-out", type=float, help="share of probes held out (0.2)")
     add("--kendall-tau", type=float, help="least rank correlation with clean rankings (0.9)")

@@ -179,7 +179,7 @@ class Perturbation:
     rounds: int = 4
     steps: int = 100
     anchor: float = 1.0
-    margin: float = 0.5
+    margin: float = 0.9
     sample: int = 128
     batch: int = 8
     seed: int = 0

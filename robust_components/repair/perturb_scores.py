@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import huber_loss
 
 from robust_components.repair.neurons import FeedForward, by_layer
 from robust_components.repair.perturb import (
@@ -27,8 +26,6 @@ from robust_components.repair.probes import Probe
 from robust_components.repair.scan import batches
 
 Pairs = Sequence[tuple[str, str]]
-BEND = 0.3
-"""Of the Huber loss, in standard deviations: farther errors weigh in proportion, not squared."""
 POOL, DRAWN = 6, 2
 """Other documents of a list that are held in place, and how many of them a step looks at."""
 WARM_UP = 20
@@ -43,11 +40,11 @@ def perturb_scores(
 ) -> Generator[list[NeuronRows], None, None]:
     """Train the chosen neurons' rows on scores; yields the rows after every round.
 
-    With z a logit in standard deviations of the clean logits, z_0 before any step and H the Huber
-    loss, a probe costs ``H(max(0, z(d_adv) - z_0(d) + margin)) + mu sum_e H(z(e) - z_0(e))``, where
-    e are the clean document, others of its list and a relevant one if it is known. Steps are
-    Adam's, of ``settings.batch`` probes drawn at random, decaying over all rounds; on processors
-    with units for bfloat16 their passes are of bfloat16, the weights stay float32.
+    With z a logit in standard deviations of the clean logits and z_0 before any step, a probe costs
+    ``max(0, z(d_adv) - z_0(d) + margin)^2 + mu sum_e (z(e) - z_0(e))^2``, where e are the clean
+    document, others of its list and a relevant one if it is known. Steps are Adam's, of
+    ``settings.batch`` probes drawn at random, decaying over all rounds; on processors with units
+    for bfloat16 their passes are of bfloat16, the weights stay float32.
 
     The network holds the rows that were yielded last, as with
     :func:`~robust_components.repair.perturb.perturb`.
@@ -55,7 +52,7 @@ def perturb_scores(
     check_precision(layers, settings.eta)
     rng = random.Random(settings.seed)
     maps = _maps(layers, chosen)
-    lists = [_List(probe, rng) for probe in probes]
+    lists = [_List(probe, settings.seed) for probe in probes]
     before, spread = _clean(scorer, list(dict.fromkeys(p for one in lists for p in one.pairs)))
     total = settings.rounds * settings.steps
     with _alone(scorer.network, [linear for linear, _ in maps]) as moving:
@@ -69,7 +66,8 @@ def perturb_scores(
                 now = logits(scorer, [one.attacked for one in drawn] + held) / spread
                 was = torch.tensor([before[pair] for pair in held]) / spread
                 rise = now[: len(drawn)] - was[: len(drawn)] + settings.margin
-                loss = _huber(rise.clamp(min=0)) + settings.anchor * _huber(now[len(drawn) :] - was)
+                drift = now[len(drawn) :] - was
+                loss = rise.clamp(min=0).square().sum() + settings.anchor * drift.square().sum()
                 slopes = torch.autograd.grad(loss / len(drawn), moving)
             for group in optimiser.param_groups:
                 group["lr"] = settings.eta * min((step + 1) / WARM_UP, 1 - step / total)
@@ -92,7 +90,8 @@ def logits(scorer: Any, pairs: Pairs) -> Tensor:
 class _List:
     """Pairs of one probe: the target attacked and clean, a relevant document, some others."""
 
-    def __init__(self, probe: Probe, rng: random.Random) -> None:
+    def __init__(self, probe: Probe, seed: int) -> None:
+        rng = random.Random(f"{seed} {probe.query}")  # probes of one list share what is scored
         right = probe.relevant[:1]
         rest = [i for i in range(len(probe.documents)) if i not in (probe.target, *right)]
         self.attacked = probe.adversarial_pair
@@ -109,14 +108,10 @@ class _List:
 
 def _clean(scorer: Any, pairs: Pairs) -> tuple[dict[tuple[str, str], float], float]:
     """Logits of ``pairs``, and their standard deviation; 1 if they are all the same."""
-    with torch.inference_mode():
+    with torch.inference_mode(), _quick(scorer):
         values = logits(scorer, pairs).double().cpu()
     spread = float(values.std(correction=0))
     return dict(zip(pairs, values.tolist(), strict=True)), spread if spread > 0 else 1.0
-
-
-def _huber(values: Tensor) -> Tensor:
-    return huber_loss(values, torch.zeros_like(values), reduction="sum", delta=BEND)
 
 
 def _maps(layers: Sequence[FeedForward], chosen: Sequence[int]) -> list[tuple[Any, Tensor]]:
@@ -146,7 +141,9 @@ def _take(optimiser: Any, maps: Sequence[tuple[Any, Tensor]], slopes: Sequence[T
 def _quick(scorer: Any) -> Iterator[None]:
     """Passes in bfloat16 with eager attention, where the processor has units for them."""
     network = scorer.network
-    if torch.device(scorer.device).type != "cpu" or not torch.cpu.get_capabilities().get("amx_bf16"):
+    if torch.device(scorer.device).type != "cpu" or not torch.cpu.get_capabilities().get(
+        "amx_bf16"
+    ):
         yield
         return
     usual = network.config._attn_implementation
