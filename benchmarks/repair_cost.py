@@ -2,7 +2,7 @@
 
     python -m benchmarks.repair_cost --probes FILE --json FILE
 
-FILE holds probes as ``python -m benchmarks.repair --cache`` writes them; the first --count are used.
+FILE holds probes as ``python -m benchmarks.repair --cache`` writes them; --count of them are used.
 Measured in this process: seconds of the whole repair, of one pass over all documents of the probes
 and of the selection among 36,864 neurons with behaviour of --count probes; the largest resident
 memory; the size of the patch.

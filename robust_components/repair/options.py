@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--neurons", type=int, help="K, neurons repaired (128)")
     add("--trade-off", type=float, help="lambda: 1 is vulnerability alone, less asks for diversity")
     add("--objective", choices=("activations", "scores"), help="activations, as published; scores")
-    add("--step", type=float, help="length of a step in every weight (5e-6; for scores 1e-3)")
+    add("--step", type=float, help="length of a step in every weight (5e-6; for scores 2e-3)")
     add("--rounds", type=int, help="rounds, each followed by a look at held-out probes (4)")
     add("--steps", type=int, help="steps a round (100)")
     add("--anchor", type=float, help="weight of clean documents (1)")

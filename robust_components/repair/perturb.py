@@ -22,7 +22,7 @@ from robust_components.repair.scan import batches, check_pooling
 
 Pairs = Sequence[tuple[str, str]]
 OBJECTIVES = ("activations", "scores")
-USUAL_STEP = {"activations": 5e-6, "scores": 1e-3}
+USUAL_STEP = {"activations": 5e-6, "scores": 2e-3}
 Map = tuple[Tensor, Tensor | None]
 
 
@@ -161,7 +161,7 @@ class Perturbation:
         objective: ``"activations"`` (published: the neurons return to where they were) or
             ``"scores"`` (see :mod:`~robust_components.repair.perturb_scores`).
         step: above 0 and below 1: eta, length of a sign-gradient step in every weight, 5e-6 when
-            ``None``; for scores Adam's largest step, 1e-3 when ``None``.
+            ``None``; for scores Adam's largest step, 2e-3 when ``None``.
         rounds: looks at held-out probes; for activations also how often what the layers read is
             taken anew; at least 1.
         steps: steps in each round, at least 1.
