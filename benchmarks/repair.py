@@ -60,6 +60,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="seeds with other numbers of neurons and trade-offs")  # fmt: skip
     add("--sweep-neurons", type=int, nargs="+", default=[32, 64, 128])
     add("--sweep-trade-offs", type=float, nargs="+", default=[0.4, 1.0])
+    add("--strengths", type=float, nargs="*", default=[0.5, 1.0], help="of repair_scores besides")
     add("--cache", type=Path, help="folder for attacked lists, to go on after a stop")
     add("--ranker", help="folder of another ranker, such as a T5-shaped one")
     add("--threads", type=int, default=1)
@@ -79,6 +80,7 @@ def run(options: argparse.Namespace, write: Callable[[dict[str, Any]], object]) 
     """All seeds and methods; ``write`` gets the figures after each."""
     import torch
 
+    from robust_components.repair.perturb import Perturbation
     from robust_components.repair.repaired import copied
 
     torch.set_num_threads(options.threads)
@@ -122,11 +124,29 @@ def run(options: argparse.Namespace, write: Callable[[dict[str, Any]], object]) 
             if label in ("repair", "repair_scores"):
                 row["adaptive"] = adaptive(options, scorer, lists, seed)
             found[label] = row
+            for share in options.strengths if label == "repair_scores" else ():
+                other = between(plain, scorer, share / Perturbation.strength)
+                found[f"{label}, strength={share}"] = {
+                    **measured(other, lists),
+                    **{name: row[name] for name in ("seconds", "parameters")},
+                }
             figures["table"] = table(figures["by_seed"])
             write(figures)
     figures["table"] = table(figures["by_seed"])
     write(figures)
     return figures
+
+
+def between(plain: Any, repaired: Any, share: float) -> Any:
+    """A ranker with weights ``share`` of the way from one to the other."""
+    from robust_components.repair.repaired import copied
+
+    found = copied(plain)
+    new = repaired.network.state_dict()
+    for name, old in found.network.state_dict().items():
+        if old.is_floating_point():
+            old += share * (new[name] - old)
+    return found
 
 
 def check_known(report: Path, known: dict[str, Any], figures: dict[str, Any]) -> None:

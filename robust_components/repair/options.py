@@ -35,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, help="steps a round (100)")
     add("--anchor", type=float, help="weight of clean documents (1)")
     add("--margin", type=float, help="for scores: push attacked documents so far down (0.9)")
+    add("--strength", type=float, help="for scores: share of the way to the trained rows (0.75)")
     add("--pooling", help="positions that count: document, first, last or all (document)")
     add("--held-out", type=float, help="share of probes held out (0.2)")
     add("--kendall-tau", type=float, help="least rank correlation with clean rankings (0.9)")

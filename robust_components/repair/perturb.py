@@ -168,6 +168,7 @@ class Perturbation:
         anchor: mu, weight of staying where the clean documents were, at least 0.
         margin: how far below its clean score an attacked document is pushed, in standard
             deviations of clean scores, at least 0; for scores.
+        strength: how far the rows go towards the trained ones, above 0 and at most 1; for scores.
         sample: probes of a round, drawn at random, at least 1; for activations.
         batch: probes of a step, at least 1; for scores.
         seed: of the draws.
@@ -180,6 +181,7 @@ class Perturbation:
     steps: int = 100
     anchor: float = 1.0
     margin: float = 0.9
+    strength: float = 0.75
     sample: int = 128
     batch: int = 8
     seed: int = 0
@@ -200,6 +202,11 @@ class Perturbation:
                     f"{name} must be at least 0, got {getattr(self, name)!r}; the default is "
                     f"{getattr(Perturbation, name)}"
                 )
+        if not 0 < self.strength <= 1:
+            raise ValueError(
+                f"strength must be in (0, 1], got {self.strength!r}; the default is "
+                f"{Perturbation.strength}"
+            )
         check_pooling(self.pooling)
 
     @property

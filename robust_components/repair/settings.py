@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 REPAIR = ("neurons", "trade_off", "held_out", "seed")
 PERTURBATION = (
-    *("step", "objective", "rounds", "steps", "anchor", "margin"),
+    *("step", "objective", "rounds", "steps", "anchor", "margin", "strength"),
     *("sample", "batch", "pooling"),
 )
 LIMITS = ("kendall_tau", "mrr_loss", "drift")

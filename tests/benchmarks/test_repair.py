@@ -136,6 +136,21 @@ def test_masked_neurons_are_never_read(tiny_ranker):
     assert scorer.score("who", ["the man"]) == first
 
 
+def test_weights_between_two_rankers(tiny_ranker):
+    plain = load_pair_scorer(tiny_ranker, logits=True)
+    other = copied(plain)
+    methods = repair_methods.Methods(repair.parse(["--data", "x"]), plain, toy_probes(plain, 8), 0)
+    methods.apply(other, "mask_out", 3, 0.7)
+    pairs = ("who", ["the man", "a river"])
+    assert repair.between(plain, other, 0.0).score(*pairs) == plain.score(*pairs)
+    whole = repair.between(plain, other, 1.0).score(*pairs)
+    assert whole == pytest.approx(other.score(*pairs))
+    assert whole != pytest.approx(plain.score(*pairs))
+    half = repair.between(plain, other, 0.5).network.state_dict()
+    ends = plain.network.state_dict(), other.network.state_dict()
+    assert all(torch.allclose(2 * half[name], ends[0][name] + ends[1][name]) for name in half)
+
+
 @pytest.mark.slow
 def test_a_small_run_writes_its_table_and_plots(data, tiny_ranker, tmp_path):
     arguments = ["--data", str(data), "--ranker", tiny_ranker, "--cache", str(tmp_path / "cache")]
