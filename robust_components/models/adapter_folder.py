@@ -55,9 +55,10 @@ class AdapterFolder:
         for key, value in adapter.items():
             name = "bert." + key.removeprefix("base_model.model.").replace(".base_layer.", ".")
             if name.endswith(".lora_A.weight"):
-                up = adapter[key.replace(".lora_A.", ".lora_B.")].float()
+                up = adapter[key.replace(".lora_A.", ".lora_B.")].double()
                 place = name.replace(".lora_A.", ".")
-                state[place] = state[place] + scale * (up @ value.float())
+                # exact for updates of 16 bits, so that the same weights come out on every machine
+                state[place] = state[place] + scale * (up @ value.double()).float()
             elif not name.endswith(".lora_B.weight"):
                 state[name] = value.float()
         return state | {k: value.float() for k, value in load_file(self.folder / HEAD).items()}
