@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
+import torch
 from safetensors.torch import load_file
 
 from robust_components.models.adapter_folder import UPDATES
