@@ -215,8 +215,10 @@ def main() -> None:
     if options.json is not None and options.sweep and "repair_scores" in rows:
         from benchmarks.repair_plots import sweep
 
-        plot = options.json.with_name(f"{options.json.stem}_sweep.png")
-        sweep(rows, options.neurons, options.trade_off, plot)
+        from robust_components.repair.perturb import Perturbation
+
+        own = {"K": options.neurons, "lambda": options.trade_off, "strength": Perturbation.strength}
+        sweep(rows, own, options.json.with_name(f"{options.json.stem}_sweep.png"))
     print(json.dumps(rows, indent=2))
 
 

@@ -1,4 +1,4 @@
-"""Plots of the repair benchmark: success and clean MRR over the number of neurons and lambda."""
+"""Plots of the repair benchmark: success and clean MRR over neurons, lambda and strength."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 
-def sweep(table: dict[str, Any], neurons: int, trade_off: float, path: Path) -> None:
+AXES = {"K": "neurons repaired", "lambda": "lambda", "strength": "strength"}
+
+
+def sweep(table: dict[str, Any], own_values: dict[str, float], path: Path) -> None:
     """Attack success and clean MRR@10 of repair_scores, with spread where there is one.
 
     Args:
         table: rows of the benchmark's ``table``.
-        neurons, trade_off: of the row ``repair_scores`` itself.
+        own_values: K, lambda and strength of the row ``repair_scores`` itself.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained", sharey=True)
-    for axis, name, own in zip(axes, ("K", "lambda"), (neurons, trade_off), strict=True):
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained", sharey=True)
+    for axis, (name, own) in zip(axes, own_values.items(), strict=True):
         rows = {own: table["repair_scores"]}
         for label, row in table.items():
             if label.startswith(f"repair_scores, {name}="):
@@ -38,7 +41,7 @@ def sweep(table: dict[str, Any], neurons: int, trade_off: float, path: Path) -> 
                 marker="o",
                 label=label,
             )
-        axis.set(xlabel="neurons repaired" if name == "K" else "lambda", ylim=(0, 1.05))
+        axis.set(xlabel=AXES[name], ylim=(0, 1.05))
     axes[0].legend()
     figure.savefig(path, dpi=80)
     plt.close(figure)

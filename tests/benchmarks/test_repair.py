@@ -176,7 +176,8 @@ def test_a_small_run_writes_its_table_and_plots(data, tiny_ranker, tmp_path):
     pytest.importorskip("matplotlib")
     from benchmarks.repair_plots import sweep as plotted
 
-    plotted(both["table"], 8, 0.7, tmp_path / "sweep.png")
+    own = {"K": 8, "lambda": 0.7, "strength": 0.75}
+    plotted(both["table"], own, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").stat().st_size > 1000
 
 
