@@ -214,7 +214,6 @@ def main() -> None:
     rows = run(options, write)["table"]
     if options.json is not None and options.sweep and "repair_scores" in rows:
         from benchmarks.repair_plots import sweep
-
         from robust_components.repair.perturb import Perturbation
 
         own = {"K": options.neurons, "lambda": options.trade_off, "strength": Perturbation.strength}

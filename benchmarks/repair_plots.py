@@ -10,7 +10,6 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-
 AXES = {"K": "neurons repaired", "lambda": "lambda", "strength": "strength"}
 
 
