@@ -253,19 +253,20 @@ def perturb(
         for at, calm, moved in zip(busy, before, after, strict=True):
             columns = torch.tensor(own[at]) + first_neuron[at]
             target = targets[torch.tensor(drawn)][:, columns].to(calm.values)
-            _descend(layers[at], own[at], calm, moved, target, settings)
+            rows = _descended(layers[at], own[at], calm, moved, target, settings)
+            write_rows(scorer.network, rows)
         yield read_rows(layers, chosen)
 
 
-def _descend(
+def _descended(
     layer: FeedForward,
     own: Sequence[int],
     before: LayerInputs,
     after: LayerInputs,
     target: Tensor,
     settings: Perturbation,
-) -> None:
-    """One round's steps on one layer."""
+) -> list[NeuronRows]:
+    """Rows of one layer after one round's steps."""
     rows = read_rows([layer], own)
     maps = [(one.weight, one.bias) for one in rows]
     moving = [one.requires_grad_() for pair in maps for one in pair if one is not None]
@@ -277,8 +278,6 @@ def _descend(
         with torch.no_grad():
             for values, slope in zip(moving, slopes, strict=True):
                 values -= settings.eta * slope.sign()
-    with torch.no_grad():
-        for place, one in zip(layer.rows, rows, strict=True):
-            place.linear.weight[one.index] = one.weight.detach()
-            if one.bias is not None:
-                place.linear.bias[one.index] = one.bias.detach()
+    for one in moving:
+        one.requires_grad_(False)
+    return rows

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robust_components.models.encoder_batches import in_order
 from robust_components.repair.neurons import FeedForward, by_layer
 from robust_components.repair.perturb import (
     NeuronRows,
@@ -24,7 +25,6 @@ from robust_components.repair.perturb import (
     write_rows,
 )
 from robust_components.repair.probes import Probe
-from robust_components.repair.scan import batches
 
 Pairs = Sequence[tuple[str, str]]
 POOL, DRAWN = 6, 2
@@ -88,14 +88,9 @@ def perturb_scores(
 
 
 def logits(scorer: Any, pairs: Pairs) -> Tensor:
-    """Float64 (pairs,), differentiable."""
-    parts, order = [], []
-    for batch in batches(scorer, pairs, "first"):
-        parts.append(scorer.relevance(batch.inputs))
-        order.extend(batch.places)
-    back = torch.empty(len(order), dtype=torch.long)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    return torch.cat(parts)[back]
+    """Relevance of (pairs,), differentiable."""
+    rows, _ = scorer.encoder.encode(pairs)
+    return in_order(scorer.relevance, scorer.encoder, rows, scorer.tokens_a_batch, scorer.device)
 
 
 class _List:
