@@ -253,12 +253,12 @@ def perturb(
         for at, calm, moved in zip(busy, before, after, strict=True):
             columns = torch.tensor(own[at]) + first_neuron[at]
             target = targets[torch.tensor(drawn)][:, columns].to(calm.values)
-            rows = _descended(layers[at], own[at], calm, moved, target, settings)
+            rows = _descend(layers[at], own[at], calm, moved, target, settings)
             write_rows(scorer.network, rows)
         yield read_rows(layers, chosen)
 
 
-def _descended(
+def _descend(
     layer: FeedForward,
     own: Sequence[int],
     before: LayerInputs,
