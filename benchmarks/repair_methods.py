@@ -69,7 +69,7 @@ class Methods:
                 [p.clean_pair for p in self.probes],
                 [p.adversarial_pair for p in self.probes],
             )
-            settings = Perturbation(seed=self.seed)
+            settings = Perturbation("activations", seed=self.seed)
             rounds = perturb(scorer, layers, chosen, clean, attacked, self.scan.clean, settings)
         else:
             settings = Perturbation(

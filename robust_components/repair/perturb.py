@@ -158,10 +158,11 @@ class Perturbation:
     """How far and how long to go.
 
     Args:
-        objective: ``"activations"`` (published: the neurons return to where they were) or
-            ``"scores"`` (see :mod:`~robust_components.repair.perturb_scores`).
-        step: above 0 and below 1: eta, length of a sign-gradient step in every weight, 5e-6 when
-            ``None``; for scores Adam's largest step, 2e-3 when ``None``.
+        objective: ``"scores"`` (see :mod:`~robust_components.repair.perturb_scores`), or
+            ``"activations"``: the neurons return to where they were, as published, which
+            ``python -m benchmarks.repair`` finds to change little.
+        step: above 0 and below 1: for scores Adam's largest step, 2e-3 when ``None``; for
+            activations eta, length of a sign-gradient step in every weight, 5e-6 when ``None``.
         rounds: looks at held-out probes; for activations also how often what the layers read is
             taken anew; at least 1.
         steps: steps in each round, at least 1.
@@ -175,7 +176,7 @@ class Perturbation:
         pooling: see :func:`~robust_components.repair.scan.batches`.
     """
 
-    objective: str = "activations"
+    objective: str = "scores"
     step: float | None = None
     rounds: int = 4
     steps: int = 100

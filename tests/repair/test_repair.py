@@ -31,7 +31,7 @@ from tests.repair.test_neurons import hooks
 from tests.repair.toy import toy_probes
 
 LOOSE = Limits(kendall_tau=-1.0, mrr_loss=1.0, drift=1e6)
-STEPS = Perturbation(step=2e-3, rounds=3, steps=20)
+STEPS = Perturbation("activations", step=2e-3, rounds=3, steps=20)
 
 
 def bits(network):
