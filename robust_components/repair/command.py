@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from robust_components.attacks import GradientSubstitution, embedding_neighbours
+from robust_components.attacks import (
+    Attack,
+    FewShotSentence,
+    GradientSubstitution,
+    QueryStuffing,
+    embedding_neighbours,
+)
 from robust_components.models.memo_scorer import MemoScorer
 from robust_components.models.pair_models import load_pair_scorer
 from robust_components.repair.patch import Patch
@@ -37,6 +44,16 @@ class Bars:
             self._bar.close()
 
 
+def usual_attacks(scorer: Any, words: int, seed: int) -> list[Attack]:
+    """Words replaced by neighbours, words of the query put in, an anchor sentence written over."""
+    near = embedding_neighbours(scorer, 4)
+    return [
+        GradientSubstitution(words, seed=seed, neighbours=near, free_words=0, tries=4),
+        QueryStuffing(1, "any", seed),
+        FewShotSentence(min(words, 3), seed=seed),
+    ]
+
+
 def run(options: argparse.Namespace) -> Patch:
     """Repair and write the patch.
 
@@ -47,15 +64,13 @@ def run(options: argparse.Namespace) -> Patch:
     if options.threads:
         torch.set_num_threads(options.threads)
     scorer = copied(load_pair_scorer(options.model, logits=True))
-    attack = GradientSubstitution(
-        options.words, seed=options.seed, neighbours=embedding_neighbours(scorer, 4), tries=4
-    )
+    attacks = usual_attacks(scorer, options.words, options.seed)
     bars = Bars()
     try:
         if options.lists is not None:
             memo = MemoScorer(scorer)
             lists = read_lists(options.lists, memo, options.seed)
-            probes = attack_lists(attack, lists, memo, lambda done, of: bars("attack", done, of))
+            probes = attack_lists(attacks, lists, memo, partial(bars, "attack"))
             if options.save_probes is not None:
                 write_probes(options.save_probes, probes)
         else:
@@ -65,7 +80,7 @@ def run(options: argparse.Namespace) -> Patch:
             scorer,
             probes,
             unseen=() if options.unseen is None else read_probes(options.unseen),
-            attack=attack if options.adaptive else None,
+            attacks=attacks if options.adaptive else (),
             progress=bars,
             **repair_options({k: v for k, v in given.items() if v is not None}),
         )

@@ -10,7 +10,8 @@ DESCRIPTION = (
     "write the result as a small patch for NeuronRepairedRanker. Probes are JSON lines with query, "
     "documents, target (an index), adversarial (its text after the attack) and perhaps relevant "
     "(indices); or query, document and adversarial. Lists are JSON lines with query, documents and "
-    "perhaps relevant; they are attacked here, by gradient-guided word substitution. A repair that "
+    "perhaps relevant; they are attacked here in three ways: words replaced, one inserted, an anchor "
+    "sentence. A repair that "
     "does not hold on held-out probes is rolled back: exit status 1, nothing is written."
 )
 

@@ -77,26 +77,28 @@ def probe_with(
 
 
 def attack_lists(
-    attack: Attack,
+    attacks: Sequence[Attack],
     lists: Sequence[Probe],
     scorer: PairScorer,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Probe]:
-    """Probes by one attack on the target of every list; lists where it gains nothing are left out.
+    """Probes by every attack on the target of every list, without those that gain nothing.
 
     Raises:
-        ValueError: it gains nothing on any.
+        ValueError: none gains anything on any.
     """
     found = []
     for number, one in enumerate(lists, start=1):
-        probe = probe_with(attack, one.query, one.documents, one.target, scorer, one.relevant)
-        if probe is not None:
-            found.append(probe)
+        for attack in attacks:
+            probe = probe_with(attack, one.query, one.documents, one.target, scorer, one.relevant)
+            if probe is not None:
+                found.append(probe)
         if progress is not None:
             progress(number, len(lists))
     if not found:
+        names = ", ".join(attack.name for attack in attacks)
         raise ValueError(
-            f"{attack.name} raised no score on {len(lists)} lists: there is nothing to repair; "
+            f"{names} raised no score on {len(lists)} lists: there is nothing to repair; "
             "attack with a larger budget, or leave the ranker as it is"
         )
     return found

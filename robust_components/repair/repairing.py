@@ -64,7 +64,7 @@ def repair(
     limits: Limits | None = None,
     held_out: float = 0.2,
     unseen: Sequence[Probe] = (),
-    attack: Attack | None = None,
+    attacks: Sequence[Attack] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Patch:
@@ -85,7 +85,8 @@ def repair(
             divided.
         unseen: attacks of other kinds on this ranker, measured before and after and used for
             nothing else.
-        attack: made anew on the repaired ranker, on the held-out lists: the adaptive figure.
+        attacks: made on the held-out lists, before the repair on this ranker and afterwards anew on
+            the repaired one: the adaptive figure.
         seed: of the division and the draws.
         progress: called with the stage, and steps done and in all.
 
@@ -117,6 +118,7 @@ def repair(
     in_logits.output = "logit"
     first = Measuring(in_logits, held)
     unseen_first = Measuring(in_logits, unseen) if unseen else None
+    attacked_first = Measuring(in_logits, made_anew(attacks, held, in_logits, tell("attack")))
     more: dict[str, Any] = {}
     best: tuple[list[NeuronRows], Measured, Drift] | None = None
     last: tuple[tuple[str, ...], Measured, Drift] | None = None
@@ -139,7 +141,13 @@ def repair(
                 break  # held-out probes improve no more; steps on scores grow smaller by schedule
         if best is not None:
             write_rows(scorer.network, best[0])
-            more = _further(in_logits, first, unseen_first, attack)
+            if unseen_first is not None:
+                again = Measuring(in_logits, unseen)
+                more["unseen"] = _before_after(unseen_first.measured(), again.measured())
+            if attacks:
+                anew = made_anew(attacks, held, in_logits, tell("attack anew"))
+                again = Measuring(in_logits, anew)
+                more["adaptive"] = _before_after(attacked_first.measured(), again.measured())
     if best is None:
         assert last is not None
         against, measured, drift = last
@@ -170,32 +178,34 @@ def _success(measured: Measured) -> tuple[float, float]:
     return measured.success_rate, measured.gain
 
 
-def _further(
-    repaired: Any, held: Measuring, unseen: Measuring | None, attack: Attack | None
-) -> dict[str, Any]:
-    """Figures on attacks the repair never saw, and on one made for the repaired ranker."""
-    found: dict[str, Any] = {}
-    if unseen is not None:
-        found["unseen"] = {
-            "before": unseen.measured().to_dict(),
-            "after": Measuring(repaired, unseen.probes).measured().to_dict(),
-        }
-    if attack is not None:
-        again = []
-        for probe in held.probes:
-            victim = MemoScorer(repaired)
+def made_anew(
+    attacks: Sequence[Attack],
+    probes: Sequence[Probe],
+    scorer: Any,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[Probe]:
+    """Every attack on every list and target of ``probes``, as ``scorer`` answers now."""
+    targets = list(
+        {(probe.query, probe.documents, probe.target): probe for probe in probes}.values()
+    )
+    found = []
+    for number, probe in enumerate(targets if attacks else (), start=1):
+        victim = MemoScorer(scorer)
+        for attack in attacks:
             made = attack.attack(probe.query, probe.documents, probe.target, victim)
-            again.append(replace(probe, adversarial=made.text, attack=attack.name))
-        found["adaptive"] = {
-            "before": held.measured().to_dict(),
-            "after": Measuring(repaired, again).measured().to_dict(),
-        }
+            found.append(replace(probe, adversarial=made.text, attack=attack.name))
+        if progress is not None:
+            progress(number, len(targets))
     return found
+
+
+def _before_after(before: Measured, after: Measured) -> dict[str, Any]:
+    return {"before": before.to_dict(), "after": after.to_dict()}
 
 
 def _figures(before: Measured, after: Measured, drift: Drift) -> dict[str, Any]:
     return {
-        "held_out": {"before": before.to_dict(), "after": after.to_dict()},
+        "held_out": _before_after(before, after),
         "clean_drift": drift.to_dict(),
     }
 

@@ -208,20 +208,22 @@ def test_unseen_and_adaptive_figures_are_those_of_the_patched_model(make_scorer)
     attack = QueryStuffing(1)
     patch = repair(
         scorer, probes, neurons=24, perturbation=STEPS, limits=LOOSE, seed=1, unseen=unseen,
-        attack=attack,
+        attacks=[attack],
     )  # fmt: skip
     before = Measuring(scorer, unseen).measured().to_dict()
+    _, held = divide(probes, 0.2, 1)
+
+    def succeeded():
+        made = [attack.attack(p.query, p.documents, p.target, MemoScorer(scorer)) for p in held]
+        return sum(one.succeeded for one in made)
+
+    assert patch.figures["adaptive"]["before"]["succeeded"] == succeeded()
     patch.apply(scorer)
     assert patch.figures["unseen"] == {
         "before": before,
         "after": Measuring(scorer, unseen).measured().to_dict(),
     }
-    _, held = divide(probes, 0.2, 1)
-    succeeded = 0
-    for probe in held:
-        made = attack.attack(probe.query, probe.documents, probe.target, MemoScorer(scorer))
-        succeeded += made.succeeded
-    assert patch.figures["adaptive"]["after"]["succeeded"] == succeeded
+    assert patch.figures["adaptive"]["after"]["succeeded"] == succeeded()
 
 
 def test_a_repair_that_costs_too_much_is_rolled_back_and_says_so(make_scorer):
