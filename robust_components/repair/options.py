@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 
 DESCRIPTION = (
-    "Find the neurons of a ranker that attacks go through, move them back, and "
-    "write the result as a small patch for NeuronRepairedRanker. Probes are JSON lines with query, "
-    "documents, target (an index), adversarial (its text after the attack) and perhaps relevant "
-    "(indices); or query, document and adversarial. Lists are JSON lines with query, documents and "
-    "perhaps relevant; they are attacked here in three ways: words replaced, one inserted, an anchor "
-    "sentence. A repair that "
-    "does not hold on held-out probes is rolled back: exit status 1, nothing is written."
+    "Find the neurons of a ranker that attacks go through, move their rows, and write the result "
+    "as a small patch for NeuronRepairedRanker. Probes are JSON lines with query, documents, "
+    "target (an index), adversarial (its text after the attack) and perhaps relevant (indices); or "
+    "query, document and adversarial. Lists are JSON lines with query, documents and perhaps "
+    "relevant; they are attacked here in three ways: words replaced, one inserted, an anchor "
+    "sentence written over. A repair that does not hold on held-out probes is rolled back: exit "
+    "status 1, nothing is written."
 )
 
 
