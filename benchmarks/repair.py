@@ -85,7 +85,7 @@ def run(options: argparse.Namespace, write: Callable[[dict[str, Any]], object]) 
 
     torch.set_num_threads(options.threads)
     plain = ranker_of(options.ranker)
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+    settings = {k: v.name if isinstance(v, Path) else v for k, v in vars(options).items()}
     for private in ("data", "json", "cache", "known"):
         settings.pop(private, None)
     figures: dict[str, Any] = {
