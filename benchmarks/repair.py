@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.repair_attacks import FIGURES, SEEN, UNSEEN, adaptive, attacked_lists, measured
-from benchmarks.repair_methods import METHODS, Methods, variants
+from benchmarks.repair_methods import METHODS, STRENGTH, Methods, variants
 from benchmarks.reporting import write_report
 
 
@@ -80,7 +80,6 @@ def run(options: argparse.Namespace, write: Callable[[dict[str, Any]], object]) 
     """All seeds and methods; ``write`` gets the figures after each."""
     import torch
 
-    from robust_components.repair.perturb import Perturbation
     from robust_components.repair.repaired import copied
 
     torch.set_num_threads(options.threads)
@@ -125,7 +124,7 @@ def run(options: argparse.Namespace, write: Callable[[dict[str, Any]], object]) 
                 row["adaptive"] = adaptive(options, scorer, lists, seed)
             found[label] = row
             for share in options.strengths if label == "repair_scores" else ():
-                other = between(plain, scorer, share / Perturbation.strength)
+                other = between(plain, scorer, share / STRENGTH)
                 found[f"{label}, strength={share}"] = {
                     **measured(other, lists),
                     **{name: row[name] for name in ("seconds", "parameters")},
@@ -214,9 +213,8 @@ def main() -> None:
     rows = run(options, write)["table"]
     if options.json is not None and options.sweep and "repair_scores" in rows:
         from benchmarks.repair_plots import sweep
-        from robust_components.repair.perturb import Perturbation
 
-        own = {"K": options.neurons, "lambda": options.trade_off, "strength": Perturbation.strength}
+        own = {"K": options.neurons, "lambda": options.trade_off, "strength": STRENGTH}
         sweep(rows, own, options.json.with_name(f"{options.json.stem}_sweep.png"))
     print(json.dumps(rows, indent=2))
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
+STRENGTH = 0.75
+"""Of repairs on scores; nothing decides here how far clean lists may move."""
 METHODS = (
     *("none", "repair", "repair_scores", "top_k", "random_k", "mask_out"),
     *("adversarial_training", "piat", "certdr_noise", "sns"),
@@ -73,9 +76,10 @@ class Methods:
             rounds = perturb(scorer, layers, chosen, clean, attacked, self.scan.clean, settings)
         else:
             settings = Perturbation(
-                objective="scores", rounds=1, steps=self.options.steps, seed=self.seed
+                rounds=1, steps=self.options.steps, strength=STRENGTH, seed=self.seed
             )
-            rounds = perturb_scores(scorer, layers, chosen, self.probes, settings)
+            shares = perturb_scores(scorer, layers, chosen, self.probes, settings)
+            rounds = islice(shares, 1)
         for _ in rounds:
             pass
         return sum(

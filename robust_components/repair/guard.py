@@ -133,9 +133,9 @@ class Limits:
         drift: most that a clean score may move, in standard deviations of the clean scores.
     """
 
-    kendall_tau: float = 0.9
+    kendall_tau: float = 0.85
     mrr_loss: float = 0.01
-    drift: float = 1.0
+    drift: float = 2.0
 
     def __post_init__(self) -> None:
         for name, least, most in (

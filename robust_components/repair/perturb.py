@@ -163,13 +163,14 @@ class Perturbation:
             ``python -m benchmarks.repair`` finds to change little.
         step: above 0 and below 1: for scores Adam's largest step, 2e-3 when ``None``; for
             activations eta, length of a sign-gradient step in every weight, 5e-6 when ``None``.
-        rounds: looks at held-out probes; for activations also how often what the layers read is
-            taken anew; at least 1.
+        rounds: for activations looks at held-out probes, before which what the layers read is
+            taken anew; for scores a factor of ``steps``; at least 1.
         steps: steps in each round, at least 1.
         anchor: mu, weight of staying where the clean documents were, at least 0.
         margin: how far below its clean score an attacked document is pushed, in standard
             deviations of clean scores, at least 0; for scores.
-        strength: how far the rows go towards the trained ones, above 0 and at most 1; for scores.
+        strength: how far the rows go towards the trained ones at most, above 0 and up to 1; for
+            scores. Where the guard objects, they go less far.
         sample: probes of a round, drawn at random, at least 1; for activations.
         batch: probes of a step, at least 1; for scores.
         seed: of the draws.
@@ -182,7 +183,7 @@ class Perturbation:
     steps: int = 100
     anchor: float = 1.0
     margin: float = 0.9
-    strength: float = 0.75
+    strength: float = 1.0
     sample: int = 128
     batch: int = 8
     seed: int = 0

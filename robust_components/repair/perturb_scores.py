@@ -8,7 +8,7 @@ scores, at the price of a backward pass through the network a step, and all othe
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,8 @@ Pairs = Sequence[tuple[str, str]]
 POOL, DRAWN = 6, 2
 """Other documents of a list that are held in place, and how many of them a step looks at."""
 WARM_UP = 20
+SHARES = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15)
+"""Of the way to the trained rows, strongest first."""
 
 
 def perturb_scores(
@@ -38,16 +40,18 @@ def perturb_scores(
     chosen: Sequence[int],
     probes: Sequence[Probe],
     settings: Perturbation,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Generator[list[NeuronRows], None, None]:
-    """Train the chosen neurons' rows on scores; yields the rows after every round.
+    """Train the chosen neurons' rows on scores; yields rows from the trained ones to the old ones.
 
     With z a logit in standard deviations of the clean logits and z_0 before any step, a probe costs
     ``max(0, z(d_adv) - z_0(d) + margin)^2 + mu sum_e (z(e) - z_0(e))^2``, where e are the clean
     document, others of its list and a relevant one if it is known. Steps are Adam's, of
     ``settings.batch`` probes drawn at random, decaying over all rounds; on processors with units
     for bfloat16 their passes are of bfloat16, the weights stay float32. What is yielded lies
-    ``settings.strength`` of the way from the old rows to the trained ones, which costs clean lists
-    less than it loses on attacks (weight interpolation, Wortsman et al. 2022).
+    ``settings.strength`` of the way from the old rows to the trained ones, then less and less far:
+    clean lists get back what they lost faster than attacks (weight interpolation, Wortsman et al.
+    2022).
 
     The network holds the rows that were yielded last, as with
     :func:`~robust_components.repair.perturb.perturb`.
@@ -76,15 +80,16 @@ def perturb_scores(
             for group in optimiser.param_groups:
                 group["lr"] = settings.eta * min((step + 1) / WARM_UP, 1 - step / total)
             _take(optimiser, maps, slopes)
-            if (step + 1) % settings.steps == 0:
-                trained = read_rows(layers, chosen)
-                part = [
-                    _between(old, new, settings.strength)
-                    for old, new in zip(original, trained, strict=True)
-                ]
-                write_rows(scorer.network, part)
-                yield part
-                write_rows(scorer.network, trained)
+            if progress is not None:
+                progress(step + 1, total)
+    trained = read_rows(layers, chosen)
+    for share in SHARES:
+        part = [
+            _between(old, new, share * settings.strength)
+            for old, new in zip(original, trained, strict=True)
+        ]
+        write_rows(scorer.network, part)
+        yield part
 
 
 def logits(scorer: Any, pairs: Pairs) -> Tensor:

@@ -25,7 +25,7 @@ from robust_components.repair.perturb import (
     read_rows,
     write_rows,
 )
-from robust_components.repair.perturb_scores import perturb_scores
+from robust_components.repair.perturb_scores import SHARES, perturb_scores
 from robust_components.repair.probes import Probe, check_probes, probes_hash
 from robust_components.repair.scan import scan
 from robust_components.repair.select import (
@@ -70,9 +70,10 @@ def repair(
 ) -> Patch:
     """Find the neurons attacks go through and move them back; the model is left as it was.
 
-    Only rows of ``neurons`` neurons move, as ``perturbation.objective`` asks; of all rounds that
-    pass the guard the one stays in which fewest held-out attacks succeed. The patch says what was
-    measured; that is no guarantee.
+    Only rows of ``neurons`` neurons move, as ``perturbation.objective`` asks: in rounds, or by
+    training and then going back until clean lists lose no more than ``limits`` allow. Of all that
+    the guard lets pass, that stays in which fewest held-out attacks succeed. The patch says what
+    was measured; that is no guarantee.
 
     Args:
         scorer: the ranker; its weights are changed while this runs and restored however it ends.
@@ -122,8 +123,10 @@ def repair(
     more: dict[str, Any] = {}
     best: tuple[list[NeuronRows], Measured, Drift] | None = None
     last: tuple[tuple[str, ...], Measured, Drift] | None = None
+    taken, tried = 0, settings.rounds
     if settings.objective == "scores":
-        moves = perturb_scores(scorer, layers, chosen, fit, settings)
+        tried = len(SHARES)
+        moves = perturb_scores(scorer, layers, chosen, fit, settings, tell("perturb"))
     else:
         clean, attacked = [p.clean_pair for p in fit], [p.adversarial_pair for p in fit]
         moves = perturb(scorer, layers, chosen, clean, attacked, found.clean, settings)
@@ -134,11 +137,11 @@ def repair(
             against = objections(first.measured(), measured, drift, limits)
             last = (against, measured, drift)
             if progress is not None:
-                progress("perturb", number, settings.rounds)
+                progress("guard", number, tried)
             if not against and (best is None or _success(measured) < _success(best[1])):
-                best = (rows, measured, drift)
-            elif best is not None and settings.objective == "activations":
-                break  # held-out probes improve no more; steps on scores grow smaller by schedule
+                best, taken = (rows, measured, drift), number
+            elif best is not None:
+                break  # held-out probes improve no more
         if best is not None:
             write_rows(scorer.network, best[0])
             if unseen_first is not None:
@@ -161,6 +164,7 @@ def repair(
             "neurons": neurons,
             "trade_off": trade_off,
             "perturbation": asdict(settings) | {"step": settings.eta},
+            "taken": SHARES[taken - 1] if settings.objective == "scores" else taken,
             "limits": asdict(limits),
             "held_out": held_out,
             "seed": seed,
