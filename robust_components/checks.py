@@ -6,9 +6,10 @@ import math
 import operator
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 _DECIMAL = re.compile(
@@ -61,6 +62,19 @@ def check_number(name: str, value: Any, low: float, high: float, hint: str) -> f
         allowed = f"in ({low:g}, {high:g})" if math.isfinite(high) else f"more than {low:g}"
         got = _shown(value) if isinstance(value, int) else repr(value)
         raise ValueError(f"{name} must be {allowed}, got {got}; {hint}")
+    return number
+
+
+def real(name: str, value: Any, inside: Callable[[float], bool], allowed: str, hint: str) -> float:
+    """A real number, as a float, for which ``inside`` holds; ``allowed`` says that in words."""
+    try:
+        number = (
+            float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+        )
+    except OverflowError:
+        number = math.nan
+    if not inside(number):
+        raise ValueError(f"{name} must be {allowed}, got {value!r}; {hint}")
     return number
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from robust_components.checks import positive_integer
@@ -102,6 +102,10 @@ class Attack(ABC):
 
     def __post_init__(self) -> None:
         WordEdits(self.budget, self.operations)  # checks both
+        for one in fields(self):  # how much is tried: positions, tries, ...
+            if type(one.default) is int and one.name not in ("budget", "seed"):
+                least = 0 if one.name == "free_words" else 1
+                positive_integer(one.name, getattr(self, one.name), least)
 
     @property
     def threat(self) -> WordEdits:

@@ -17,6 +17,7 @@ from robust_components.attacks import (
     QueryStuffing,
     embedding_neighbours,
 )
+from robust_components.checks import positive_integer
 from robust_components.models.memo_scorer import MemoScorer
 from robust_components.models.pair_models import load_pair_scorer
 from robust_components.repair.patch import Patch
@@ -61,28 +62,32 @@ def run(options: argparse.Namespace) -> Patch:
         RepairRolledBackError: nothing held on held-out probes; nothing is written.
         ValueError, OSError: an option, a file or the model is wrong.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    if options.threads is not None:
+        torch.set_num_threads(positive_integer("threads", options.threads))
+    for path in (options.output, options.save_probes):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise FileNotFoundError(f"{path} cannot be written; name a file in a folder there is")
+    unseen = () if options.unseen is None else read_probes(options.unseen)
+    probes = None if options.probes is None else read_probes(options.probes)
+    given = {name: getattr(options, name, None) for name in (*REPAIR, *PERTURBATION, *LIMITS)}
+    settings = repair_options({k: v for k, v in given.items() if v is not None})
     scorer = copied(load_pair_scorer(options.model, logits=True))
     attacks = usual_attacks(scorer, options.words, options.seed)
     bars = Bars()
     try:
-        if options.lists is not None:
+        if probes is None:
             memo = MemoScorer(scorer)
             lists = read_lists(options.lists, memo, options.seed)
             probes = attack_lists(attacks, lists, memo, partial(bars, "attack"))
             if options.save_probes is not None:
                 write_probes(options.save_probes, probes)
-        else:
-            probes = read_probes(options.probes)
-        given = {name: getattr(options, name, None) for name in (*REPAIR, *PERTURBATION, *LIMITS)}
         patch = repair(
             scorer,
             probes,
-            unseen=() if options.unseen is None else read_probes(options.unseen),
+            unseen=unseen,
             attacks=attacks if options.adaptive else (),
             progress=bars,
-            **repair_options({k: v for k, v in given.items() if v is not None}),
+            **settings,
         )
     finally:
         bars.close()

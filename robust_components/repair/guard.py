@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from scipy.stats import kendalltau
 
 from robust_components.attacks.attack import attacker_rank
 from robust_components.attacks.metrics import boost, reciprocal_rank
+from robust_components.checks import real
 from robust_components.models.memo_scorer import MemoScorer
 from robust_components.models.protocols import PairScorer
 from robust_components.repair.probes import Probe
@@ -82,14 +83,20 @@ class Measuring:
         self.clean = [memo.score(p.query, p.documents) for p in self.probes]
         self.attacked = [memo.score(p.query, [p.adversarial])[0] for p in self.probes]
 
+    def gains(self) -> list[float]:
+        """What each attack adds to its target's score."""
+        return [
+            attacked - scores[probe.target]
+            for probe, scores, attacked in zip(self.probes, self.clean, self.attacked, strict=True)
+        ]
+
     def measured(self) -> Measured:
         """The figures."""
         ranks: list[tuple[int, int]] = []
-        gains, before_attack, after_attack = [], [], []
+        gains, before_attack, after_attack = self.gains(), [], []
         for probe, scores, attacked in zip(self.probes, self.clean, self.attacked, strict=True):
             after = list(scores)
             after[probe.target] = attacked
-            gains.append(attacked - scores[probe.target])
             if len(scores) > 1:
                 ranks.append(
                     (attacker_rank(scores, probe.target), attacker_rank(after, probe.target))
@@ -143,12 +150,13 @@ class Limits:
             ("mrr_loss", 0.0, 1.0),
             ("drift", 0.0, math.inf),
         ):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not least <= value <= most:
-                raise ValueError(
-                    f"{name} must be in [{least:g}, {most:g}], got {value!r}; see Limits"
-                )
+            allowed = f"in [{least:g}, {most:g}]"
+            value = real(name, getattr(self, name), _between(least, most), allowed, "see Limits")
+            object.__setattr__(self, name, value)
+
+
+def _between(least: float, most: float) -> Callable[[float], bool]:
+    return lambda x: least <= x <= most
 
 
 def objections(before: Measured, after: Measured, drift: Drift, limits: Limits) -> tuple[str, ...]:

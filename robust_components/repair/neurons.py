@@ -130,12 +130,14 @@ def _check_tied(network: Any, layers: Sequence[FeedForward]) -> None:
         names.setdefault(parameter.data_ptr(), []).append(name)
     for layer in layers:
         for rows in layer.rows:
-            shared = names.get(rows.linear.weight.data_ptr(), [])
-            if len(shared) > 1:
-                raise ValueError(
-                    f"the weights of {rows.name} are tied: they are also {', '.join(shared[1:])}; "
-                    "untie them, or repair a model whose layers have weights of their own"
-                )
+            for one in (rows.linear.weight, rows.linear.bias):
+                shared = [] if one is None else names.get(one.data_ptr(), [])
+                if len(shared) > 1:
+                    raise ValueError(
+                        f"the weights of {rows.name} are tied: they are also "
+                        f"{', '.join(shared[1:])}; untie them, or repair a model whose layers have "
+                        "weights of their own"
+                    )
 
 
 def number_of_neurons(layers: Sequence[FeedForward]) -> int:

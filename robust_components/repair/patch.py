@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from robust_components.repair.neurons import find_layers
+from robust_components.repair.patch_contents import check_rows, check_said
 from robust_components.repair.perturb import NeuronRows, write_rows
 
 VERSION = "2"
@@ -87,11 +88,25 @@ class Patch:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Write the file."""
-        from safetensors.torch import save_file
+        """Write the file.
+
+        Raises:
+            OSError: the folder is missing, or may not be written to.
+        """
+        from safetensors.torch import save
 
         said = {**self._said(), "digest": self.digest, "seconds": self.seconds}
-        save_file(self._tensors(), path, {"repair": json.dumps(said, sort_keys=True)})
+        whole = save(self._tensors(), {"repair": json.dumps(said, sort_keys=True)})
+        Path(path).write_bytes(whole)
+
+    def check(self) -> None:
+        """Whether rows and figures are such as a repair makes.
+
+        Raises:
+            ValueError: they are not.
+        """
+        check_rows(self.rows)
+        check_said({**self._said(), "seconds": self.seconds})
 
     @classmethod
     def load(cls, path: str | Path) -> Patch:
@@ -112,7 +127,7 @@ class Patch:
             with safe_open(path, framework="pt") as file:
                 said = json.loads((file.metadata() or {}).get("repair", "null"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, ValueError, OSError) as error:
+        except (SafetensorError, ValueError, OSError, RecursionError) as error:
             raise ValueError(
                 f"{path} is no patch or was cut short ({error}); copy it again or repeat the repair"
             ) from error
@@ -120,6 +135,7 @@ class Patch:
             raise ValueError(
                 f"{path} is no patch of version {VERSION}; make one with robust-components repair"
             )
+        check_said(said)
         found = cls(
             rows=_rows(path, said["layers"], tensors),
             base=said["base"],
@@ -129,6 +145,7 @@ class Patch:
             figures=said["figures"],
             seconds=said["seconds"],
         )
+        check_rows(found.rows)
         if found.digest != said["digest"]:
             raise ValueError(
                 f"{path} is not as it was written: its digest is {found.digest[:12]}..., "
@@ -145,6 +162,7 @@ class Patch:
         Raises:
             ValueError: the patch belongs to another model, or the model was changed.
         """
+        check_rows(self.rows)
         network = scorer.network
         held = weights_hash(network)
         if held != self.base:
@@ -156,10 +174,20 @@ class Patch:
         known = {rows.name for layer in find_layers(network) for rows in layer.rows}
         modules = dict(network.named_modules())
         for one in self.rows:
-            inside = one.name in known and bool((one.index < modules[one.name].out_features).all())
-            if not inside or one.weight.shape[1] != modules[one.name].in_features:
+            linear = modules[one.name] if one.name in known else None
+            if (
+                linear is None
+                or not bool((one.index < linear.out_features).all())
+                or one.weight.shape[1] != linear.in_features
+                or (one.bias is None) != (linear.bias is None)
+            ):
                 raise ValueError(
                     f"the patch has rows for {one.name} that this model lacks; repeat the repair"
+                )
+            if torch.finfo(linear.weight.dtype).bits < 32:
+                raise ValueError(
+                    f"{one.name} has {linear.weight.dtype} weights, in which the repair would "
+                    "vanish or jump; call network.float() and apply the patch to that"
                 )
         before = current_rows(network, self.rows)
         try:
@@ -180,9 +208,6 @@ def _rows(
             index, weight = tensors[f"{place}.index"], tensors[f"{place}.weight"]
             bias = tensors.get(f"{place}.bias")
             names -= {f"{place}.index", f"{place}.weight", f"{place}.bias"}
-            shapes = (index.ndim, weight.ndim, len(weight), len(index if bias is None else bias))
-            if shapes != (1, 2, len(index), len(index)) or bool((index < 0).any()):
-                raise ValueError(f"rows of {name} do not fit each other")
             found.append(NeuronRows(str(name), index, weight, bias))
         if names:
             raise ValueError(f"{sorted(names)} belong to no layer")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robust_components.checks import positive_integer
+from robust_components.checks import positive_integer, real
 from robust_components.repair.neurons import FeedForward, by_layer
 from robust_components.repair.scan import batches, check_pooling
 
@@ -195,21 +195,21 @@ class Perturbation:
                 f"objective must be one of {list(OBJECTIVES)}, got {self.objective!r}; choose one"
             )
         for name in ("rounds", "steps", "sample", "batch"):
-            positive_integer(name, getattr(self, name))
-        if not 0 < self.eta < 1:
-            raise ValueError(f"step must be in (0, 1), got {self.step!r}; 5e-6 is published")
+            self._keep(name, positive_integer(name, getattr(self, name)))
+        self._keep("seed", positive_integer("seed", self.seed, 0))
+        if self.step is not None:
+            hint = "5e-6 is published"
+            self._keep("step", real("step", self.step, lambda x: 0 < x < 1, "in (0, 1)", hint))
         for name in ("anchor", "margin"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"{name} must be at least 0, got {getattr(self, name)!r}; the default is "
-                    f"{getattr(Perturbation, name)}"
-                )
-        if not 0 < self.strength <= 1:
-            raise ValueError(
-                f"strength must be in (0, 1], got {self.strength!r}; the default is "
-                f"{Perturbation.strength}"
-            )
+            value, hint = getattr(self, name), f"the default is {getattr(Perturbation, name)}"
+            self._keep(name, real(name, value, lambda x: 0 <= x < math.inf, "at least 0", hint))
+        hint = f"the default is {Perturbation.strength}"
+        strength = real("strength", self.strength, lambda x: 0 < x <= 1, "in (0, 1]", hint)
+        self._keep("strength", strength)
         check_pooling(self.pooling)
+
+    def _keep(self, name: str, value: float) -> None:
+        object.__setattr__(self, name, value)  # numbers of numpy are no plain data
 
     @property
     def eta(self) -> float:

@@ -72,7 +72,7 @@ def perturb_scores(
                 held += one.right + rng.sample(one.others, min(DRAWN, len(one.others)))
             with torch.enable_grad(), _quick(scorer):
                 now = logits(scorer, [one.attacked for one in drawn] + held) / spread
-                was = torch.tensor([before[pair] for pair in held]) / spread
+                was = torch.tensor([before[pair] for pair in held], device=now.device) / spread
                 rise = now[: len(drawn)] - was[: len(drawn)] + settings.margin
                 drift = now[len(drawn) :] - was
                 loss = rise.clamp(min=0).square().sum() + settings.anchor * drift.square().sum()
@@ -178,15 +178,15 @@ def _quick(scorer: Any) -> Iterator[None]:
 @contextmanager
 def _alone(network: Any, linears: Sequence[Any]) -> Iterator[list[Tensor]]:
     """Only these maps take gradients in the block; afterwards what did before."""
-    before = [(one, one.requires_grad) for one in network.parameters()]
+    before = [(one, one.requires_grad, one.grad) for one in network.parameters()]
     moving = [t for linear in linears for t in (linear.weight, linear.bias) if t is not None]
     try:
-        for one, _ in before:
+        for one, _, _ in before:
             one.requires_grad_(False)
         for one in moving:
             one.requires_grad_(True)
         yield moving
     finally:
-        for one, wanted in before:
+        for one, wanted, gradient in before:
             one.requires_grad_(wanted)
-            one.grad = None
+            one.grad = gradient

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from robust_components.attacks.attack import Attack
+from robust_components.checks import positive_integer
 from robust_components.models.protocols import PairScorer
 
 FIELDS = {"query", "documents", "target", "adversarial", "attack", "relevant"}
@@ -30,6 +31,10 @@ class Probe:
         adversarial: the target's text after the attack.
         attack: name of the attack.
         relevant: indices of relevant documents, as far as known.
+
+    Raises:
+        TypeError: a text is none, or an index is no whole number.
+        ValueError: an index lies outside the list.
     """
 
     query: str
@@ -40,14 +45,18 @@ class Probe:
     relevant: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "documents", tuple(self.documents))
-        object.__setattr__(self, "relevant", tuple(self.relevant))
-        if not 0 <= self.target < len(self.documents):
+        object.__setattr__(self, "documents", _texts("documents", self.documents))
+        for name in ("query", "adversarial", "attack"):
+            _texts(name, [getattr(self, name)])
+        object.__setattr__(self, "target", positive_integer("target", self.target, 0))
+        relevant = tuple(positive_integer("relevant", i, 0) for i in self.relevant)
+        object.__setattr__(self, "relevant", relevant)
+        if not self.target < len(self.documents):
             raise ValueError(
                 f"target must be in 0..{len(self.documents) - 1}, got {self.target}; it is the "
                 "index of the attacked document"
             )
-        if not all(0 <= i < len(self.documents) for i in self.relevant):
+        if not all(i < len(self.documents) for i in relevant):
             raise ValueError(
                 f"relevant must hold indices in 0..{len(self.documents) - 1}, got {self.relevant}"
             )
@@ -59,6 +68,13 @@ class Probe:
     @property
     def adversarial_pair(self) -> tuple[str, str]:
         return self.query, self.adversarial
+
+
+def _texts(name: str, given: Iterable[str]) -> tuple[str, ...]:
+    found = None if isinstance(given, str | Mapping) else tuple(given)
+    if found is None or not all(isinstance(one, str) for one in found):
+        raise TypeError(f"{name} must hold texts, got {repr(given)[:80]}; pass strings")
+    return found
 
 
 def probe_with(
@@ -109,7 +125,9 @@ def check_probes(probes: Sequence[Probe], least: int = LEAST) -> None:
 
     Raises:
         ValueError: there are too few, or none of them changes a document.
+        TypeError: one is no probe.
     """
+    check_types(probes)
     changed = sum(probe.adversarial != probe.documents[probe.target] for probe in probes)
     if not changed:
         raise ValueError(
@@ -120,6 +138,16 @@ def check_probes(probes: Sequence[Probe], least: int = LEAST) -> None:
         raise ValueError(
             f"at least {least} probes are needed, because some are held out, got {len(probes)}; "
             "500 are usual"
+        )
+
+
+def check_types(probes: Sequence[Probe]) -> None:
+    """Whether all are probes."""
+    wrong = [one for one in probes if not isinstance(one, Probe)]
+    if wrong:
+        raise TypeError(
+            f"probes must hold Probes, got {repr(wrong[0])[:80]}; read a file with read_probes, or "
+            "make them with probe_with"
         )
 
 
@@ -134,7 +162,7 @@ def probes_hash(probes: Iterable[Probe]) -> str:
 
 def write_probes(path: str | Path, probes: Iterable[Probe]) -> None:
     """One JSON object a line."""
-    lines = [json.dumps(asdict(probe), ensure_ascii=False) + "\n" for probe in probes]
+    lines = [json.dumps(asdict(probe)) + "\n" for probe in probes]
     Path(path).write_text("".join(lines), encoding="utf-8")
 
 
@@ -148,15 +176,13 @@ def read_lists(path: str | Path, scorer: PairScorer, seed: int = 0) -> list[Prob
         ValueError: a line has not this form; names it.
     """
     found = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in _lines(path):
         try:
             record = json.loads(line)
             one = _probe({**record, "target": 0, "adversarial": ""})
             if len(one.documents) < 2:
                 raise ValueError(f"{len(one.documents)} document")
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(
                 f"{path}, line {number}: {error}; a list has query and at least two documents, "
                 "and perhaps relevant, the indices of relevant ones"
@@ -177,17 +203,22 @@ def read_probes(path: str | Path) -> list[Probe]:
         ValueError: a line is neither; names it.
     """
     found = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in _lines(path):
         try:
             found.append(_probe(json.loads(line)))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(
                 f"{path}, line {number}: {error}; a probe has query, documents, target and "
                 "adversarial, or query, document and adversarial"
             ) from error
     return found
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Lines that hold something, numbered; texts may hold other signs that end lines."""
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), start=1):
+        if line.strip():
+            yield number, line
 
 
 def _probe(record: Any) -> Probe:
@@ -200,9 +231,4 @@ def _probe(record: Any) -> Probe:
     missing = sorted({"query", "documents", "target", "adversarial"} - record.keys())
     if unknown or missing:
         raise ValueError(f"fields {unknown} are unknown and {missing} missing")
-    texts = [record["query"], record["adversarial"], *record["documents"]]
-    if isinstance(record["documents"], str) or not all(isinstance(one, str) for one in texts):
-        raise TypeError("query, documents and adversarial must be texts")
-    if isinstance(record["target"], bool) or not isinstance(record["target"], int):
-        raise TypeError(f"target must be a whole number, got {record['target']!r}")
     return Probe(**record)

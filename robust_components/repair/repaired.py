@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,10 @@ class NeuronRepairedRanker:
             patch = EMBEDDED
         self.top_k = positive_integer("top_k", top_k)
         self.threat = WordEdits(1) if threat is None else threat
+        if not isinstance(self.threat, WordEdits):
+            raise TypeError(f"threat must be WordEdits, got {threat!r}; pass WordEdits(1)")
         self.patch = patch if isinstance(patch, Patch) else Patch.load(patch)
+        self.patch.check()
         if model is None:
             from robust_components.models.embedded import load_ranker
 
@@ -132,7 +135,7 @@ class NeuronRepairedRanker:
             TypeError: the query or a document is no text.
         """
         started = time.perf_counter()
-        _check_texts(query, documents)
+        documents = _texts(query, documents)
         k = positive_integer("top_k", self.top_k if top_k is None else top_k)
         scores, cuts = self.scorer.score_and_cuts(query, documents)
         wrong = [score for score in scores if not math.isfinite(score)]
@@ -170,10 +173,14 @@ def copied(scorer: TransformersPairScorer) -> TransformersPairScorer:
     return found
 
 
-def _check_texts(query: Any, documents: Any) -> None:
+def _texts(query: Any, documents: Any) -> list[str]:
     if not isinstance(query, str):
         raise TypeError(f"query must be text, got {type(query).__name__}; pass a string")
     if not query.strip():
         raise ValueError("query must not be empty; pass a question")
-    if isinstance(documents, str) or not all(isinstance(one, str) for one in documents):
-        raise TypeError("documents must be a list of texts; pass strings")
+    found = list(documents) if isinstance(documents, Iterable) else [documents]
+    wrong = [one for one in found if not isinstance(one, str)]
+    if isinstance(documents, str | Mapping) or wrong:
+        got = type(wrong[0] if wrong else documents).__name__
+        raise TypeError(f"documents must be a list of texts, got {got}; pass strings")
+    return found

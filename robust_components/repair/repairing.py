@@ -10,9 +10,13 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from robust_components.attacks.attack import Attack
+from robust_components.checks import positive_integer, real
 from robust_components.models.memo_scorer import MemoScorer
 from robust_components.models.pair_scorer import TransformersPairScorer
+from robust_components.notices import warn_caller
 from robust_components.repair.guard import Drift, Limits, Measured, Measuring, objections
 from robust_components.repair.neurons import find_layers, number_of_neurons
 from robust_components.repair.patch import Patch, weights_hash
@@ -26,7 +30,7 @@ from robust_components.repair.perturb import (
     write_rows,
 )
 from robust_components.repair.perturb_scores import SHARES, perturb_scores
-from robust_components.repair.probes import Probe, check_probes, probes_hash
+from robust_components.repair.probes import Probe, check_probes, check_types, probes_hash
 from robust_components.repair.scan import scan
 from robust_components.repair.select import (
     check_count,
@@ -85,22 +89,37 @@ def repair(
         held_out: share of the probes kept to decide when to stop, in (0, 1); queries are not
             divided.
         unseen: attacks of other kinds on this ranker, measured before and after and used for
-            nothing else.
+            nothing else; those that are among ``probes`` are left out, with a warning.
         attacks: made on the held-out lists, before the repair on this ranker and afterwards anew on
             the repaired one: the adaptive figure.
-        seed: of the division and the draws.
+        seed: of the division and the draws, at least 0.
         progress: called with the stage, and steps done and in all.
 
     Raises:
-        ValueError: the model cannot be repaired, the probes are too few, or none succeeded.
+        ValueError: the model cannot be repaired, the probes are too few, none of those held out
+            raises a score, or a setting is outside its range.
+        TypeError: an argument is of another type.
         RepairRolledBackError: no round passed the guard.
     """
     started = time.perf_counter()
+    seed = positive_integer("seed", seed, 0)
     settings = Perturbation(seed=seed) if perturbation is None else perturbation
     limits = Limits() if limits is None else limits
+    attacks = list(attacks)
+    for name, value, kind in (
+        ("perturbation", settings, Perturbation),
+        ("limits", limits, Limits),
+        *(("attacks", attack, Attack) for attack in attacks),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be of type {kind.__name__}, got {value!r}; pass one")
     check_scorer(scorer)
+    probes, unseen = list(probes), list(unseen)
     check_probes(probes)
+    check_types(unseen)
+    unseen = _not_used(unseen, probes)
     trade_off = check_share("trade_off", trade_off)
+    held_out = check_held_out(held_out)
     layers = find_layers(scorer.network)
     neurons = check_count(neurons, number_of_neurons(layers))
     check_precision(layers, settings.eta)
@@ -118,6 +137,7 @@ def repair(
     in_logits = copy.copy(scorer)  # the same network; probabilities would saturate
     in_logits.output = "logit"
     first = Measuring(in_logits, held)
+    _check_raised(first)
     unseen_first = Measuring(in_logits, unseen) if unseen else None
     attacked_first = Measuring(in_logits, made_anew(attacks, held, in_logits, tell("attack")))
     more: dict[str, Any] = {}
@@ -182,6 +202,36 @@ def _success(measured: Measured) -> tuple[float, float]:
     return measured.success_rate, measured.gain
 
 
+def _not_used(unseen: list[Probe], probes: list[Probe]) -> list[Probe]:
+    """Those that are not among ``probes``: the others would not be unseen."""
+    used = {probe.adversarial_pair for probe in probes}
+    found = [probe for probe in unseen if probe.adversarial_pair not in used]
+    if unseen and not found:
+        raise ValueError(
+            f"all {len(unseen)} unseen attacks are among the probes; pass other attacks, or none"
+        )
+    if len(found) < len(unseen):
+        warn_caller(
+            f"{len(unseen) - len(found)} of {len(unseen)} unseen attacks are among the probes and "
+            "left out; pass attacks the repair does not use"
+        )
+    return found
+
+
+def _check_raised(held: Measuring) -> None:
+    """Whether an attack held out gains anything: otherwise there is nothing to lower."""
+    gains = held.gains()
+    if not np.isfinite(gains).all():
+        raise ValueError(
+            "the ranker gives scores that are not finite; look for overflow in the model"
+        )
+    if max(gains) <= 0:
+        raise ValueError(
+            f"none of {len(gains)} held-out attacks raises a score: there is nothing to repair; "
+            "probe with attacks that succeed on this ranker, or leave it as it is"
+        )
+
+
 def made_anew(
     attacks: Sequence[Attack],
     probes: Sequence[Probe],
@@ -234,8 +284,7 @@ def divide(probes: Sequence[Probe], held_out: float, seed: int) -> tuple[list[Pr
     Raises:
         ValueError: the share is not in (0, 1), or one side would be empty.
     """
-    if isinstance(held_out, bool) or not 0 < held_out < 1:
-        raise ValueError(f"held_out must be in (0, 1), got {held_out!r}; 0.2 is usual")
+    held_out = check_held_out(held_out)
     queries = sorted({probe.query for probe in probes})
     random.Random(seed).shuffle(queries)
     kept_out = set(queries[: max(1, round(held_out * len(queries)))])
@@ -247,3 +296,8 @@ def divide(probes: Sequence[Probe], held_out: float, seed: int) -> tuple[list[Pr
             "probe with more queries"
         )
     return fit, held
+
+
+def check_held_out(value: Any) -> float:
+    """A share in (0, 1)."""
+    return real("held_out", value, lambda x: 0 < x < 1, "in (0, 1)", "0.2 is usual")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robust_components.checks import positive_integer
+from robust_components.checks import positive_integer, real
 
 
 def maximum_marginal_vulnerability(
@@ -96,6 +96,4 @@ def check_count(count: int, neurons: int) -> int:
 
 def check_share(name: str, value: float) -> float:
     """A number in [0, 1]."""
-    if isinstance(value, bool) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be in [0, 1], got {value!r}; 0.7 is the published value")
-    return float(value)
+    return real(name, value, lambda x: 0 <= x <= 1, "in [0, 1]", "0.7 is the published value")

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robust_components.attacks import CharacterEdits, FewShotSentence, edits_between
+from robust_components.attacks import (
+    CharacterEdits,
+    FewShotSentence,
+    InsertedSentence,
+    PrependedTrigger,
+    WordSubstitution,
+    edits_between,
+)
 from robust_components.attacks.few_shot import anchor
 from robust_components.attacks.metrics import (
     attack_success_rate,
@@ -142,3 +149,26 @@ def test_displacement_of_one_lift_by_hand():
     for before, after in (([1], []), ([], [])):
         with pytest.raises(ValueError, match="same documents"):
             squared_displacement(before, after, 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "option"),
+    [
+        (WordSubstitution, "positions"),
+        (WordSubstitution, "probes"),
+        (PrependedTrigger, "pool"),
+        (InsertedSentence, "tries"),
+        (FewShotSentence, "sentences"),
+    ],
+)
+def test_how_much_is_tried_must_be_a_whole_number_of_at_least_1(make, option):
+    for value, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match=f"{option} must be"):
+            make(1, **{option: value})
+    assert getattr(make(1, **{option: 1}), option) == 1
+
+
+def test_free_words_may_be_none():
+    assert WordSubstitution(1, free_words=0).free_words == 0
+    with pytest.raises(ValueError, match="free_words must be >= 0"):
+        WordSubstitution(1, free_words=-1)

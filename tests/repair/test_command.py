@@ -32,7 +32,9 @@ def repaired(tiny_ranker, source, tmp_path, *more):
 
 
 def test_a_patch_with_all_its_figures(tiny_ranker, probes, tmp_path, capsys):
-    more = ["--unseen", probes, "--adaptive", "--words", "1"]
+    others = tmp_path / "others.jsonl"
+    write_probes(others, toy_probes(load_pair_scorer(tiny_ranker, logits=True), seed=5))
+    more = ["--unseen", str(others), "--adaptive", "--words", "1"]
     assert repaired(tiny_ranker, ["--probes", probes], tmp_path, *more) == 0
     said, bars = capsys.readouterr()
     patch = Patch.load(tmp_path / "patch")
@@ -99,3 +101,21 @@ def test_lists_without_a_choice_are_refused(tiny_ranker, tmp_path, capsys):
     path.write_text('{"query": "q", "documents": ["one"]}\n')
     assert repaired(tiny_ranker, ["--lists", str(path)], tmp_path) == 2
     assert "at least two documents" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--output", "--save-probes", "--unseen"])
+def test_files_are_looked_at_before_anything_is_computed(
+    option, tiny_ranker, probes, tmp_path, capsys, monkeypatch
+):
+    from robust_components.repair import command
+
+    monkeypatch.setattr(command, "load_pair_scorer", lambda *_, **__: pytest.fail("too late"))
+    for wrong in (tmp_path / "none" / "file", tmp_path):
+        assert repaired(tiny_ranker, ["--probes", probes], tmp_path, option, str(wrong)) == 2
+        assert str(wrong) in capsys.readouterr().err
+
+
+def test_odd_settings_are_named(tiny_ranker, probes, tmp_path, capsys):
+    for option, value in (("--threads", "-1"), ("--seed", "-1"), ("--held-out", "nan")):
+        assert repaired(tiny_ranker, ["--probes", probes], tmp_path, option, value) == 2
+        assert option.strip("-").replace("-", "_") in capsys.readouterr().err

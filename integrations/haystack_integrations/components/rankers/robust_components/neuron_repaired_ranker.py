@@ -98,7 +98,7 @@ class NeuronRepairedRanker:
         self.embedding_separator = embedding_separator
         self.device = ComponentDevice.from_str(device) if isinstance(device, str) else device
         self.token = token
-        self.tokens_a_batch = int(tokens_a_batch)
+        self.tokens_a_batch = positive_integer("tokens_a_batch", tokens_a_batch)
         self.model_kwargs = None if model_kwargs is None else dict(model_kwargs)
         self.tokenizer_kwargs = None if tokenizer_kwargs is None else dict(tokenizer_kwargs)
         self._core: Any = None
