@@ -18,11 +18,21 @@ def sweep(table: dict[str, Any], own_values: dict[str, float], path: Path) -> No
 
     Args:
         table: rows of the benchmark's ``table``.
-        own_values: K, lambda and strength of the row ``repair_scores`` itself.
+        own_values: K, lambda and strength of the row ``repair_scores`` itself; those of which there
+            are other rows are plotted.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained", sharey=True)
-    for axis, (name, own) in zip(axes, own_values.items(), strict=True):
+    varied = {
+        name: own
+        for name, own in own_values.items()
+        if any(label.startswith(f"repair_scores, {name}=") for label in table)
+    }
+    figure, (axes,) = plt.subplots(
+        1, len(varied), figsize=(1 + 4 * len(varied), 3), layout="constrained", squeeze=False
+    )
+    for axis, (name, own) in zip(axes, varied.items(), strict=True):
         rows = {own: table["repair_scores"]}
+        if name == "strength" and "none" in table:
+            rows[0.0] = table["none"]
         for label, row in table.items():
             if label.startswith(f"repair_scores, {name}="):
                 rows[float(label.partition("=")[2])] = row
