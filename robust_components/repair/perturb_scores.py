@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robust_components.models.encoder_batches import in_order
+from robust_components.models.encoder_batches import in_order, padded
 from robust_components.repair.neurons import FeedForward, by_layer
 from robust_components.repair.perturb import (
     NeuronRows,
@@ -70,13 +70,10 @@ def perturb_scores(
             held = [one.clean for one in drawn]
             for one in drawn:
                 held += one.right + rng.sample(one.others, min(DRAWN, len(one.others)))
-            with torch.enable_grad(), _quick(scorer):
-                now = logits(scorer, [one.attacked for one in drawn] + held) / spread
-                was = torch.tensor([before[pair] for pair in held], device=now.device) / spread
-                rise = now[: len(drawn)] - was[: len(drawn)] + settings.margin
-                drift = now[len(drawn) :] - was
-                loss = rise.clamp(min=0).square().sum() + settings.anchor * drift.square().sum()
-                slopes = torch.autograd.grad(loss / len(drawn), moving)
+            wanted = [before[one.clean] / spread - settings.margin for one in drawn]
+            wanted += [before[pair] / spread for pair in held]
+            pairs = [one.attacked for one in drawn] + held
+            slopes = _slopes(scorer, pairs, wanted, len(drawn), spread, settings.anchor, moving)
             for group in optimiser.param_groups:
                 group["lr"] = settings.eta * min((step + 1) / WARM_UP, 1 - step / total)
             _take(optimiser, maps, slopes)
@@ -90,6 +87,33 @@ def perturb_scores(
         ]
         write_rows(scorer.network, part)
         yield part
+
+
+def _slopes(
+    scorer: Any,
+    pairs: Pairs,
+    wanted: Sequence[float],
+    attacked: int,
+    spread: float,
+    anchor: float,
+    moving: Sequence[Tensor],
+) -> list[Tensor]:
+    """Gradient of the loss over ``pairs``, of which the first ``attacked`` may score less.
+
+    Taken a batch at a time, so that one batch's activations are held in memory.
+    """
+    rows, _ = scorer.encoder.encode(pairs)
+    total = [torch.zeros_like(one) for one in moving]
+    for places, inputs in padded(scorer.encoder, rows, scorer.tokens_a_batch, scorer.device):
+        hostile = torch.tensor([place < attacked for place in places], device=scorer.device)
+        goal = torch.tensor([wanted[place] for place in places], device=scorer.device)
+        with torch.enable_grad(), _quick(scorer):
+            gap = scorer.relevance(inputs) / spread - goal
+            costs = torch.where(hostile, gap.clamp(min=0).square(), anchor * gap.square())
+            slopes = torch.autograd.grad(costs.sum() / attacked, moving)
+        for one, slope in zip(total, slopes, strict=True):
+            one += slope
+    return total
 
 
 def logits(scorer: Any, pairs: Pairs) -> Tensor:
