@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from random import Random
 from typing import ClassVar
 
 from robust_components.checks import positive_integer
@@ -77,6 +78,11 @@ class Victim:
         self.calls += 1
         self.queries += len(texts)
         return [float(score) for score in self.scorer.score(self.query, list(texts))]
+
+
+def seeded(seed: int, *texts: str) -> Random:
+    """Draws that depend on ``seed`` and ``texts``, whatever they hold."""
+    return Random(" ".join([str(seed), *texts]).encode("utf-8", "surrogatepass"))
 
 
 def attacker_rank(scores: Sequence[float], target: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robust_components.attacks.attack import Victim
+from robust_components.attacks.attack import Victim, seeded
 from robust_components.attacks.misspellings import deleted, lookalike, swapped
 from robust_components.attacks.word_by_word import WordByWord, by_hiding
 
@@ -35,7 +35,7 @@ class CharacterEdits(WordByWord):
     def _search(
         self, victim: Victim, words: tuple[str, ...], score: float, above: Sequence[str]
     ) -> tuple[tuple[str, ...], float]:
-        rng = random.Random(f"{self.seed} {' '.join(words)}")
+        rng = seeded(self.seed, " ".join(words))
         order = by_hiding(victim, words, self.probes, rng)
         return self._greedy(
             victim, words, score, order, self.positions, lambda word: self.edits(word, rng)

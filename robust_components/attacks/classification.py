@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from robust_components.attacks.attack import edits_between
+from robust_components.attacks.attack import edits_between, seeded
 from robust_components.threats import WordEdits
 
 
@@ -119,7 +119,7 @@ class ClassificationAttack(ABC):
     def _search(
         self, judge: CountedJudge, words: tuple[str, ...], first: Judgement
     ) -> tuple[tuple[str, ...], str | None]:
-        rng = random.Random(f"{self.seed} {' '.join(words)}")
+        rng = seeded(self.seed, " ".join(words))
         now = first
         edited = 0
         for at in self._order(judge, words, first, rng):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robust_components.attacks.attack import Attack, Victim
+from robust_components.attacks.attack import Attack, Victim, seeded
 from robust_components.attacks.vocabulary import content_words, distinctive_words
 
 
@@ -49,7 +48,7 @@ class PrependedTrigger(Attack):
         self, victim: Victim, words: tuple[str, ...], score: float, above: Sequence[str]
     ) -> tuple[tuple[str, ...], float]:
         likely = distinctive_words(victim.query, above, self.pool // 2)
-        drawn = random.Random(f"{self.seed} {victim.query} {' '.join(words)}")
+        drawn = seeded(self.seed, victim.query, " ".join(words))
         everything = sorted({*content_words(" ".join(above)), *words} - set(likely))
         rest = drawn.sample(everything, min(len(everything), self.pool - len(likely)))
         trigger: tuple[str, ...] = ()

@@ -3,12 +3,11 @@ adversarial attacks against neural ranking models")."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robust_components.attacks.attack import Victim
+from robust_components.attacks.attack import Victim, seeded
 from robust_components.attacks.vocabulary import distinctive_words
 from robust_components.attacks.word_by_word import WordByWord, by_hiding, near
 
@@ -38,7 +37,7 @@ class WordSubstitution(WordByWord):
     def _search(
         self, victim: Victim, words: tuple[str, ...], score: float, above: Sequence[str]
     ) -> tuple[tuple[str, ...], float]:
-        rng = random.Random(f"{self.seed} {' '.join(words)}")
+        rng = seeded(self.seed, " ".join(words))
         order = by_hiding(victim, words, self.probes, rng)
         free = distinctive_words(victim.query, above, self.free_words)
 

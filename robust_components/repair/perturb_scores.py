@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robust_components.attacks.attack import seeded
 from robust_components.models.encoder_batches import in_order, padded
 from robust_components.repair.neurons import FeedForward, by_layer
 from robust_components.repair.perturb import (
@@ -126,7 +127,7 @@ class _List:
     """Pairs of one probe: the target attacked and clean, a relevant document, some others."""
 
     def __init__(self, probe: Probe, seed: int) -> None:
-        rng = random.Random(f"{seed} {probe.query}")  # probes of one list share what is scored
+        rng = seeded(seed, probe.query)  # probes of one list share what is scored
         right = probe.relevant[:1]
         rest = [i for i in range(len(probe.documents)) if i not in (probe.target, *right)]
         self.attacked = probe.adversarial_pair

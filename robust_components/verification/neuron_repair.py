@@ -56,6 +56,10 @@ def problems(certificate: Mapping[str, Any]) -> Iterator[str]:
     sentence = _claim(evidence["attacks"])
     if certificate["claim"] != sentence:
         yield f"The claim {shown(certificate['claim'])} is not the sentence for the counts."
+    if certificate["threat"]["operations"] not in ("substitute", "any"):
+        yield f"The operations are unknown: {shown(certificate['threat']['operations'])}."
+    if certificate["statement"] != "observed":
+        yield "The texts at hand are ranked as they are: the statement must be 'observed'."
     if certificate["certified"] or certificate["radius"]:
         yield "A measured figure certifies nothing: the radius must be 0."
     if certificate["reason"] != _REASON:

@@ -172,3 +172,13 @@ def test_free_words_may_be_none():
     assert WordSubstitution(1, free_words=0).free_words == 0
     with pytest.raises(ValueError, match="free_words must be >= 0"):
         WordSubstitution(1, free_words=-1)
+
+
+@pytest.mark.parametrize("make", [WordSubstitution, CharacterEdits, PrependedTrigger])
+def test_lone_surrogates_are_words_like_others_and_draws_stay(make):
+    from robust_components.attacks.attack import seeded
+
+    assert seeded(3, "q", "a b").random() == random.Random("3 q a b").random()
+    documents = ["a \ud800 b", QUERY]
+    result = make(2).attack(f"{QUERY} \udfff", documents, 0, TableScorer(lambda query, text: 0.5))
+    assert result.text == documents[0]

@@ -94,6 +94,8 @@ def test_a_certificate_that_says_more_than_was_counted_is_refused(ranker):
         "certifies nothing": {"certified": True, "radius": 1, "reason": None},
         "prove nothing": {"reason": "Unlucky."},
         "not stated": {"assumptions": []},
+        "statement must be 'observed'": {"statement": "pre_attack"},
+        "operations are unknown": {"threat": {**certificate.threat, "operations": "all"}},
         "gives no deterministic": {"guarantee": "deterministic"},
         "whole number": {
             "evidence": {
