@@ -30,8 +30,7 @@ class NeuronRepairedRanker(DocumentRanker):
         model: a Hugging Face cross-encoder or monoT5-style model by folder or id, a folder written
             by ``robust-components train ranker``, or a core ``TransformersPairScorer``; the
             embedded ranker when ``None``.
-        patch: file of a repair of that very model; a patch of another one is refused. The
-            embedded ranker has one of its own.
+        patch: file of a repair of that very model; a patch of another one is refused.
         probes: instead of ``patch``, a file of attacked documents (JSON lines, see
             ``robust-components repair --help``) to repair with.
         repair_kwargs: settings of that repair, such as ``neurons``, ``step`` or ``objective``.
@@ -42,8 +41,8 @@ class NeuronRepairedRanker(DocumentRanker):
         model_kwargs: for its ``from_pretrained``.
 
     Raises:
-        ValidationError: a setting is unknown or outside its range, or ``patch`` and ``probes`` are
-            both given, or neither for a model of yours; a ``ValueError``.
+        ValidationError: a setting is unknown or outside its range, or not one of ``patch`` and
+            ``probes`` is given; a ``ValueError``.
     """
 
     model: SkipValidation[Any] = None
@@ -59,7 +58,7 @@ class NeuronRepairedRanker(DocumentRanker):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_source(self.model, self.patch, self.probes, self.repair_kwargs)
+        check_source(self.patch, self.probes, self.repair_kwargs)
         return self
 
     def rank(
@@ -91,8 +90,6 @@ class NeuronRepairedRanker(DocumentRanker):
                     tokens_a_batch=self.tokens_a_batch,
                     model_kwargs=self.model_kwargs,
                 )
-            core = repaired_ranker(
-                self.model, scorer, self.patch, self.probes, self.repair_kwargs, self.top_n
-            )
+            core = repaired_ranker(scorer, self.patch, self.probes, self.repair_kwargs, self.top_n)
             self._made = (settings, core)
         return self._made[1]

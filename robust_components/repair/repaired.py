@@ -16,7 +16,6 @@ from robust_components.repair.patch import Patch
 from robust_components.repair.probes import Probe
 from robust_components.repair.repairing import check_scorer, repair
 from robust_components.repair.result import RepairedDocument, RepairedRanking
-from robust_components.repair.settings import EMBEDDED
 from robust_components.threats import WordEdits
 
 
@@ -33,8 +32,7 @@ class NeuronRepairedRanker:
     Args:
         model: a :class:`~robust_components.models.pair_scorer.TransformersPairScorer`, the one the
             patch was made for; the embedded ranker when ``None``. It is copied and not changed.
-        patch: a file, or the patch itself; that of the embedded ranker when model and patch are
-            ``None``.
+        patch: a file, or the patch itself.
         top_k: K, at least 1.
         threat: the word edits a certificate names as not certified.
 
@@ -52,12 +50,10 @@ class NeuronRepairedRanker:
         threat: WordEdits | None = None,
     ) -> None:
         if patch is None:
-            if model is not None:
-                raise ValueError(
-                    "patch must be a file or a Patch, got None; make one with robust-components "
-                    "repair, or repair with probes by NeuronRepairedRanker.repair(model, probes)"
-                )
-            patch = EMBEDDED
+            raise ValueError(
+                "patch must be a file or a Patch, got None; make one with robust-components "
+                "repair, or repair with probes by NeuronRepairedRanker.repair(model, probes)"
+            )
         self.top_k = positive_integer("top_k", top_k)
         self.threat = WordEdits(1) if threat is None else threat
         if not isinstance(self.threat, WordEdits):

@@ -10,8 +10,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robust_components.models.embedded import WEIGHTS
-
 if TYPE_CHECKING:
     from robust_components.models.pair_scorer import TransformersPairScorer
     from robust_components.repair.repaired import NeuronRepairedRanker
@@ -22,33 +20,24 @@ PERTURBATION = (
     *("sample", "batch", "pooling"),
 )
 LIMITS = ("kendall_tau", "mrr_loss", "drift")
-EMBEDDED = WEIGHTS / "ranker" / "repair.safetensors"
-"""The patch of the embedded ranker."""
 
 
-def check_source(
-    model: Any, patch: Any, probes: Any, repair_kwargs: Mapping[str, Any] | None
-) -> None:
+def check_source(patch: Any, probes: Any, repair_kwargs: Mapping[str, Any] | None) -> None:
     """Whether a repair comes from one place, with settings that exist.
 
     Raises:
         ValueError: it does not.
     """
-    if patch is not None and probes is not None:
+    if (patch is None) == (probes is None):
         raise ValueError(
             f"one of patch and probes must be given, got patch={patch!r} and probes={probes!r}; "
-            "leave one out"
-        )
-    if patch is None and probes is None and model is not None:
-        raise ValueError(
-            f"one of patch and probes must be given for {model!r}; make a patch with "
-            "robust-components repair, or leave model out for the embedded ranker and its patch"
+            "make a patch with robust-components repair"
         )
     known = (*REPAIR, *PERTURBATION, *LIMITS)
     unknown = sorted(set(repair_kwargs or ()) - set(known))
     if unknown:
         raise ValueError(f"repair settings {unknown} are unknown; known are {', '.join(known)}")
-    if repair_kwargs and probes is None:
+    if repair_kwargs and patch is not None:
         raise ValueError(
             f"repair settings {sorted(repair_kwargs)} have no effect on a patch, which is a "
             "finished repair; leave them out, or pass probes"
@@ -72,24 +61,19 @@ def repair_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def repaired_ranker(
-    model: Any,
     scorer: TransformersPairScorer,
     patch: str | Path | None,
     probes: str | Path | None,
     repair_kwargs: Mapping[str, Any] | None,
     top_k: int,
 ) -> NeuronRepairedRanker:
-    """The ranker with its patch, or repaired with the probes in a file.
-
-    Args:
-        model: as the user named it; ``None`` stands for the embedded ranker, which has a patch.
-        scorer: the same, loaded.
-    """
+    """The ranker with its patch, or repaired with the probes in a file."""
     from robust_components.repair.probes import read_probes
     from robust_components.repair.repaired import NeuronRepairedRanker
 
-    check_source(model, patch, probes, repair_kwargs)
-    if probes is None:
-        return NeuronRepairedRanker(scorer, EMBEDDED if patch is None else patch, top_k=top_k)
+    check_source(patch, probes, repair_kwargs)
+    if patch is not None:
+        return NeuronRepairedRanker(scorer, patch, top_k=top_k)
+    assert probes is not None
     options = repair_options(repair_kwargs)
     return NeuronRepairedRanker.repair(scorer, read_probes(probes), top_k=top_k, **options)

@@ -154,13 +154,11 @@ def test_bad_input_is_refused(tiny_ranker, made, ranker):
     with pytest.raises(ValueError, match="top_k"):
         ranker.rank(QUERY, DOCUMENTS, top_k=0)
     with pytest.raises(ValueError, match="one of patch and probes"):
-        check_source("model", None, None, None)
+        check_source(None, None, None)
     with pytest.raises(ValueError, match=r"\['epochs'\] are unknown; known are neurons"):
-        check_source(None, None, "probes.jsonl", {"epochs": 3})
+        check_source(None, "probes.jsonl", {"epochs": 3})
     with pytest.raises(ValueError, match="no effect on a patch"):
-        check_source(None, "patch", None, {"neurons": 3})
-    with pytest.raises(ValueError, match="no effect on a patch"):
-        check_source(None, None, None, {"neurons": 3})
+        check_source("patch", None, {"neurons": 3})
 
 
 def test_flat_settings_reach_the_repair(made):

@@ -63,12 +63,11 @@ class NeuronRepairedRanker:
 
         :param model: a Hugging Face cross-encoder or monoT5-style model, by folder or id, or a
             folder written by `robust-components train ranker`; the embedded ranker when `None`.
-        :param patch: file of a repair of that very model; a patch of another one is refused. The
-            embedded ranker has one of its own.
+        :param patch: file of a repair of that very model; a patch of another one is refused.
         :param probes: instead of `patch`, a file of attacked documents (JSON lines, see
             `robust-components repair --help`) to repair with at warm-up.
         :param repair_kwargs: settings of that repair: `neurons`, `trade_off`, `seed`, `held_out`,
-            `step`, `objective`, `rounds`, `steps`, `anchor`, `margin`, `strength` or `pooling`.
+            and `step`, `objective`, `rounds`, `steps`, `anchor` or `pooling`.
         :param top_k: documents returned, at least 1.
         :param score_threshold: documents with a lower score are left out; inclusive.
         :param meta_fields_to_embed: metadata put before the content.
@@ -78,11 +77,11 @@ class NeuronRepairedRanker:
         :param tokens_a_batch: most tokens the model reads at once, padding included.
         :param model_kwargs: for the Hugging Face model's `from_pretrained`.
         :param tokenizer_kwargs: for the tokenizer's `from_pretrained`.
-        :raises ValueError: a value is outside its range, or `patch` and `probes` are both
-            given, or neither for a model of yours.
+        :raises ValueError: a value is outside its range, or not one of `patch` and `probes` is
+            given.
         :raises TypeError: a value is of the wrong type.
         """
-        check_source(model, patch, probes, repair_kwargs)
+        check_source(patch, probes, repair_kwargs)
         if isinstance(meta_fields_to_embed, str):
             raise TypeError(
                 f"meta_fields_to_embed must be a list of names, got {meta_fields_to_embed!r}; put "
@@ -120,7 +119,7 @@ class NeuronRepairedRanker:
                 tokenizer_kwargs=self.tokenizer_kwargs,
             )
             self._core = repaired_ranker(
-                self.model, scorer, self.patch, self.probes, self.repair_kwargs, self.top_k
+                scorer, self.patch, self.probes, self.repair_kwargs, self.top_k
             )
 
     async def warm_up_async(self) -> None:
