@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from robust_components.models.encoder_batches import fingerprint_of
+from robust_components.models.encoder_batches import load_network
 from robust_components.models.pair_encoding import PairEncoder
 from robust_components.models.pair_scorer import (
     TransformersPairScorer,
     config_of,
-    load_network,
     one_token,
 )
 
@@ -94,20 +93,16 @@ class CausalPairScorer(TransformersPairScorer):
                 f"{model} is {', '.join(others) or 'an encoder-decoder'}, no causal language "
                 "model; load it with TransformersPairScorer.from_pretrained"
             )
-        network, tokenizer = load_network(
+        network, tokenizer, described = load_network(
             model,
             AutoModelForCausalLM,
+            "ranker",
             "a causal language model",
             token=token,
             model_kwargs=model_kwargs,
             tokenizer_kwargs=tokenizer_kwargs,
         )
-        options = {
-            "name": str(model),
-            "fingerprint": fingerprint_of(network, tokenizer),
-            **options,
-        }
-        return cls(network, tokenizer, device=device, **options)
+        return cls(network, tokenizer, device=device, **{**described, **options})
 
     def _forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         known = {name: inputs[name] for name in ("input_ids", "attention_mask")}

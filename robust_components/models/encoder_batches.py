@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -95,6 +96,40 @@ def refuse_untrained(model: object, missing: Sequence[str], what: str, instead: 
             f"which would be made up at random; load {instead}, or train one with "
             f"robust-components train {what}"
         )
+
+
+def load_network(
+    model: str | Path,
+    kind: Any,
+    what: str,
+    instead: str,
+    *,
+    token: str | None,
+    model_kwargs: Mapping[str, Any] | None,
+    tokenizer_kwargs: Mapping[str, Any] | None,
+) -> tuple[Any, Any, dict[str, str]]:
+    """A Hugging Face network of this kind (an ``AutoModel`` class), its tokenizer, its identity.
+
+    Args:
+        what, instead: see :func:`refuse_untrained`.
+
+    Returns:
+        network, tokenizer, and their ``name`` and ``fingerprint``.
+
+    Raises:
+        ValueError: the weights lack the head, which would be made up at random.
+    """
+    from transformers import AutoTokenizer
+
+    network, found = kind.from_pretrained(
+        model,
+        **{"dtype": torch.float32, "token": token, **(model_kwargs or {})},
+        output_loading_info=True,
+    )
+    refuse_untrained(model, found["missing_keys"], what, instead)
+    tokenizer = AutoTokenizer.from_pretrained(model, token=token, **(tokenizer_kwargs or {}))
+    described = {"name": str(model), "fingerprint": fingerprint_of(network, tokenizer)}
+    return network, tokenizer, described
 
 
 def fingerprint_of(network: Any, tokenizer: Any) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 from robust_components.models.encoder_batches import (
-    fingerprint_of,
     in_order,
+    load_network,
     reading_length,
-    refuse_untrained,
 )
 from robust_components.models.pair_encoding import PairEncoder
 
@@ -129,20 +128,16 @@ class TransformersPairScorer:
         config = config_of(model, token, model_kwargs)
         names = config.architectures or []
         writes = config.is_encoder_decoder and not any("Classification" in name for name in names)
-        network, tokenizer = load_network(
+        network, tokenizer, described = load_network(
             model,
             AutoModelForSeq2SeqLM if writes else AutoModelForSequenceClassification,
+            "ranker",
             "a cross-encoder",
             token=token,
             model_kwargs=model_kwargs,
             tokenizer_kwargs=tokenizer_kwargs,
         )
-        options = {
-            "name": str(model),
-            "fingerprint": fingerprint_of(network, tokenizer),
-            **_trained_with(Path(model)),
-            **options,
-        }
+        options = {**described, **_trained_with(Path(model)), **options}
         return cls(network, tokenizer, device=device, **options)
 
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
@@ -223,34 +218,6 @@ def one_token(tokenizer: Any, word: str, argument: str) -> int:
             "the model was trained to write"
         )
     return int(ids[0])
-
-
-def load_network(
-    model: str | Path,
-    kind: Any,
-    instead: str,
-    *,
-    token: str | None,
-    model_kwargs: Mapping[str, Any] | None,
-    tokenizer_kwargs: Mapping[str, Any] | None,
-) -> tuple[Any, Any]:
-    """A Hugging Face network of this kind (an ``AutoModel`` class) and its tokenizer.
-
-    Args:
-        instead: what to load where the weights lack the head.
-
-    Raises:
-        ValueError: the weights lack the head, which would be made up at random.
-    """
-    from transformers import AutoTokenizer
-
-    network, found = kind.from_pretrained(
-        model,
-        **{"dtype": torch.float32, "token": token, **(model_kwargs or {})},
-        output_loading_info=True,
-    )
-    refuse_untrained(model, found["missing_keys"], "ranker", instead)
-    return network, AutoTokenizer.from_pretrained(model, token=token, **(tokenizer_kwargs or {}))
 
 
 def config_of(model: str | Path, token: str | None, model_kwargs: Mapping[str, Any] | None) -> Any:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from robust_components.checks import positive_integer
 from robust_components.models.encoder_batches import (
-    fingerprint_of,
     in_order,
+    load_network,
     reading_length,
-    refuse_untrained,
 )
 from robust_components.models.text_encoding import TextEncoder
 from robust_components.smoothing import FixedMechanism
@@ -103,21 +102,18 @@ class TransformersTextClassifier:
             ValueError: the weights lack a classification head, which would be made up at random.
             OSError: there is no such folder or id.
         """
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification
 
-        network, found = AutoModelForSequenceClassification.from_pretrained(
+        network, tokenizer, described = load_network(
             model,
-            **{"dtype": torch.float32, "token": token, **(model_kwargs or {})},
-            output_loading_info=True,
+            AutoModelForSequenceClassification,
+            "classifier",
+            "a sequence classifier",
+            token=token,
+            model_kwargs=model_kwargs,
+            tokenizer_kwargs=tokenizer_kwargs,
         )
-        refuse_untrained(model, found["missing_keys"], "classifier", "a sequence classifier")
-        tokenizer = AutoTokenizer.from_pretrained(model, token=token, **(tokenizer_kwargs or {}))
-        options = {
-            "name": str(model),
-            "fingerprint": fingerprint_of(network, tokenizer),
-            **options,
-        }
-        return cls(network, tokenizer, device=device, **options)
+        return cls(network, tokenizer, device=device, **{**described, **options})
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Float64 of shape (texts, labels); rows are in [0, 1] and add up to 1."""
