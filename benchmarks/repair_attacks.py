@@ -22,19 +22,16 @@ def attacks_on(scorer: Any, seed: int) -> dict[str, Any]:
     """Those a repair may see and others, with budgets at which some fail."""
     from robust_components.attacks import (
         CharacterEdits,
-        FewShotSentence,
         GradientSubstitution,
         InsertedSentence,
         MultiGranular,
-        QueryStuffing,
         embedding_neighbours,
     )
+    from robust_components.repair.command import usual_attacks
 
     near = embedding_neighbours(scorer, 4)
     return {
-        "substitution": GradientSubstitution(5, seed=seed, neighbours=near, free_words=0, tries=4),
-        "query_stuffing": QueryStuffing(1, "any", seed),
-        "anchor_sentence": FewShotSentence(3, seed=seed),
+        **dict(zip(SEEN, usual_attacks(scorer, 5, seed), strict=True)),
         "inserted_sentence": InsertedSentence(5, "any", seed, tries=3),
         "query_words": GradientSubstitution(1, seed=seed, neighbours=near, free_words=8, tries=4),
         "character_edits": CharacterEdits(5, seed=seed, probes=20, positions=3),

@@ -82,10 +82,7 @@ class Methods:
             rounds = islice(shares, 1)
         for _ in rounds:
             pass
-        return sum(
-            one.weight.numel() + (0 if one.bias is None else one.bias.numel())
-            for one in read_rows(layers, chosen)
-        )
+        return sum(one.size for one in read_rows(layers, chosen))
 
 
 def variants(options: argparse.Namespace, seed: int) -> Iterator[tuple[str, str, int, float]]:

@@ -42,6 +42,11 @@ class NeuronRows:
     weight: Tensor
     bias: Tensor | None
 
+    @property
+    def size(self) -> int:
+        """Numbers in the rows."""
+        return self.weight.numel() + (0 if self.bias is None else self.bias.numel())
+
 
 def read_rows(layers: Sequence[FeedForward], chosen: Sequence[int]) -> list[NeuronRows]:
     """Copies of the rows that make the chosen neurons, as they are now."""

@@ -138,6 +138,7 @@ def repair(
     in_logits.output = "logit"
     first = Measuring(in_logits, held)
     _check_raised(first)
+    was = first.measured()
     unseen_first = Measuring(in_logits, unseen) if unseen else None
     attacked_first = Measuring(in_logits, made_anew(attacks, held, in_logits, tell("attack")))
     more: dict[str, Any] = {}
@@ -154,7 +155,7 @@ def repair(
         for number, rows in enumerate(rounds, start=1):
             now = Measuring(in_logits, held)
             measured, drift = now.measured(), first.drift(now)
-            against = objections(first.measured(), measured, drift, limits)
+            against = objections(was, measured, drift, limits)
             last = (against, measured, drift)
             if progress is not None:
                 progress("guard", number, tried)
@@ -174,7 +175,7 @@ def repair(
     if best is None:
         assert last is not None
         against, measured, drift = last
-        raise RepairRolledBackError(against, _figures(first.measured(), measured, drift))
+        raise RepairRolledBackError(against, _figures(was, measured, drift))
     chosen_rows, measured, drift = best
     return Patch(
         rows=tuple(chosen_rows),
@@ -192,7 +193,7 @@ def repair(
             "probes": len(probes),
         },
         probes=probes_hash(probes),
-        figures=_figures(first.measured(), measured, drift) | more,
+        figures=_figures(was, measured, drift) | more,
         seconds=round(time.perf_counter() - started, 1),
     )
 
